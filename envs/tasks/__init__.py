@@ -1,1 +1,18 @@
-"""TODO"""
+"""The tasks, by name."""
+
+from regrasp.envs.task import Task
+from regrasp.envs.tasks.transfer_cube import TransferCube
+from regrasp.errors import unknown
+
+TASKS: dict[str, type[Task]] = {"transfer_cube": TransferCube}
+
+
+def load_task(name: str) -> Task:
+    """The task of that name, with its default difficulty.
+
+    Raises:
+        InputError: there is no such task.
+    """
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[name]()

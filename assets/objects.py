@@ -1,0 +1,30 @@
+"""Objects that tasks put on the table."""
+
+import mujoco
+import numpy as np
+
+
+def add_cube(
+    spec: mujoco.MjSpec,
+    name: str,
+    half_size_m: float,
+    mass_kg: float,
+    rgba: tuple[float, float, float, float],
+) -> None:
+    """A free cube: body, joint and geom all have this name. Its faces take torsional friction like the tips."""
+    body = spec.worldbody.add_body(name=name, pos=(0, 0, half_size_m))
+    body.add_freejoint(name=name)
+    geom = body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=np.full(3, half_size_m))
+    geom.mass = mass_kg
+    geom.rgba = rgba
+    geom.condim = 4
+    geom.friction = (0.8, 0.005, 0.0001)
+
+
+def add_contact_sensor(spec: mujoco.MjSpec, name: str, geom1: str, geom2: str) -> None:
+    """A sensor of the number of contacts between two geoms."""
+    sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
+    sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_GEOM, geom1
+    sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, geom2
+    # One slot, reporting "found" (bit 0 of the data mask), no reduction.
+    sensor.intprm[:3] = (1, 0, 1)

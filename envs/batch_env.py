@@ -1,0 +1,512 @@
+"""Task x world x control x randomizer, as a Gymnasium vector environment whose states can be kept."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Array, Bool, Float32, Int, UInt32
+
+from regrasp.envs.control import Control, ControlCarry
+from regrasp.envs.executor import Executor, ExecutorCarry
+from regrasp.envs.keys import role_key, wrap
+from regrasp.envs.randomizer import Draw, Nominal, Randomizer
+from regrasp.envs.snapshot import Snapshot, fingerprint
+from regrasp.envs.task import Task
+from regrasp.envs.view import View
+from regrasp.envs.world import CpuWorld
+from regrasp.errors import InputError
+
+Obs = dict[str, Float32[np.ndarray, "envs _"]]
+RESET_ROWS = 16
+"""Rows per call of the reset functions: always the same program, so that a key gives the same bits in any batch."""
+
+
+class Carry(NamedTuple):
+    """What one simulation remembers outside the engine."""
+
+    key: UInt32[Array, "2"]
+    step: Int[Array, ""]
+    """Control steps since the start of the episode."""
+    control: ControlCarry
+    executor: ExecutorCarry
+    task: Any
+    noise_rad: Array
+    noise_m: Array
+
+
+class Outcome(NamedTuple):
+    """What one control step led to."""
+
+    obs: dict[str, Array]
+    reward: Array
+    success: Array
+    failure: Array
+    truncated: Array
+
+
+class BatchEnv(VectorEnv):
+    """Many simulations of one task. Observations are named float32 terms; actions are joint targets.
+
+    Autoreset is Gymnasium's SAME_STEP, or DISABLED: then a finished row is frozen (its reward is 0 and
+    its state does not change) until it is reset or restored.
+
+    `info["success"]` is boolean, one per environment, for the step just taken.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        num_envs: int,
+        *,
+        randomizer: Randomizer | None = None,
+        threads: int = 0,
+        seed: int = 0,
+        role: str = "train",
+        autoreset: AutoresetMode = AutoresetMode.SAME_STEP,
+        executor: Executor | None = None,
+    ):
+        """Build the environment; `reset` starts it.
+
+        Args:
+            task: what to do.
+            num_envs: simulations.
+            randomizer: what differs between episodes; none: nominal physics, no latency, no noise.
+            threads: of the engine; 0 means one per core.
+            seed: of everything random; see `role`.
+            role: train, evaluate or demonstrate: the same seed gives each role other episodes.
+            autoreset: SAME_STEP or DISABLED.
+            executor: how chunks are played by `play`.
+
+        Raises:
+            InputError: a value out of range.
+        """
+        if num_envs < 1 or threads < 0:
+            raise InputError(
+                f"num_envs {num_envs} and threads {threads}: choose num_envs >= 1 and threads >= 0"
+            )
+        if autoreset not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
+            raise InputError(f"autoreset {autoreset}: choose SAME_STEP or DISABLED")
+        self.task, self.num_envs, self.autoreset = task, num_envs, autoreset
+        self.model: mujoco.MjModel = task.scene().compile()
+        self.substeps = _substeps(task, self.model)
+        self.workcell = task.workcell()
+        self.control = Control(self.workcell, self.substeps, self.model.opt.timestep)
+        self.executor = executor or Executor(chunk=1, execute=1)
+        self.horizon = round(task.horizon_s / task.control_dt_s)
+        self.fingerprint = fingerprint(self.model)
+        self._randomizer = randomizer or Nominal()
+        self._writes = self._randomizer.writes(self.model)
+        self._world = CpuWorld(self.model, self.workcell, task.watch(), num_envs, threads)
+        self._world.use_fields(sorted({write.field for write in self._writes}))
+        self._compile()
+        self._spaces()
+        self._seed(seed, role)
+        self._done = np.ones(num_envs, bool)
+        self._started = False
+
+    # ---- Gymnasium's face ----
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Obs, dict]:
+        """Start new episodes, in all rows or where `options["reset_mask"]` is true."""
+        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)), bool)
+        if mask.shape != (self.num_envs,):
+            raise InputError(
+                f"reset_mask has shape {mask.shape}: give one boolean for each of {self.num_envs} rows"
+            )
+        if seed is not None:
+            self._seed(seed, self._role)
+        rows = np.flatnonzero(mask)
+        self.begin(self._next_keys(rows), rows)
+        return self.observe(), {"success": np.zeros(self.num_envs, bool)}
+
+    def step(self, actions: Any) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict]:
+        """Advance every simulation by one control period."""
+        actions = self._checked(actions)
+        active = None if not self._done.any() else np.flatnonzero(~self._done)
+        self._carry, command = self._send(self._carry, actions, ~self._done)
+        self._world.step(*(np.asarray(x) for x in command), self.substeps, active)
+        self._carry, outcome = self._look(self._carry, self._world.block(), ~self._done)
+        return self._close_step(outcome)
+
+    def render(self) -> Any:
+        """Not drawn here: see `regrasp.envs.render.Camera`."""
+        raise InputError("BatchEnv does not render: use regrasp.envs.render.Camera(env).frame(row)")
+
+    # ---- chunks ----
+
+    @property
+    def due(self) -> Bool[np.ndarray, " envs"]:
+        """Rows whose executor needs a new chunk."""
+        return np.asarray(self._carry.executor.cursor) >= self.executor.execute
+
+    def load(self, chunks: Float32[np.ndarray, "envs chunk action"]) -> None:
+        """Hand a chunk to each row where one is due; other rows keep theirs."""
+        want = (self.num_envs, self.executor.chunk, self.workcell.action_size)
+        if np.shape(chunks) != want:
+            raise InputError(f"chunks have shape {np.shape(chunks)}: this environment plays {want}")
+        self._carry = self._load(self._carry, chunks)
+
+    def play(self) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict]:
+        """Step with the next action of every row's chunk."""
+        self._carry, actions = self._play(self._carry)
+        return self.step(np.asarray(actions))
+
+    # ---- states that can be kept ----
+
+    def begin(self, keys: UInt32[Any, "k 2"], rows: Int[np.ndarray, " k"] | None = None) -> None:
+        """Start the episodes of these raw keys in these rows (sorted; all by default).
+
+        The same key gives the same episode at any row, in any batch.
+        """
+        rows = np.arange(self.num_envs) if rows is None else np.asarray(rows)
+        keys = np.asarray(keys)
+        if keys.shape != (len(rows), 2):
+            raise InputError(
+                f"keys have shape {keys.shape}: give raw keys of shape ({len(rows)}, 2)"
+            )
+        if not self._started:
+            self._carry = self._empty_carry()
+            self._started = True
+        for part, padded in _parts(rows):
+            place = np.searchsorted(rows, padded)
+            qpos, fields, carry = self._begin(keys[place])
+            n = len(part)
+            self._carry = self._scatter(
+                self._carry, carry, _drop_padding(part, padded, self.num_envs)
+            )
+            draw = {name: np.asarray(value)[:n] for name, value in fields.items()}
+            self._world.put_fields(part, self._world.randomized(self._writes, draw))
+            self._world.start(part, {name: np.asarray(value)[:n] for name, value in qpos.items()})
+        self._done[rows] = False
+
+    def take(self, row: int | Int[np.ndarray, " k"] | None = None) -> Snapshot:
+        """Keep the state of one row (an integer), or a stack of several (all by default)."""
+        self._need_start()
+        index = np.arange(self.num_envs) if row is None else np.asarray(row)
+        if index.size and (index.min() < 0 or index.max() >= self.num_envs):
+            raise InputError(f"row {row} does not exist: choose 0 to {self.num_envs - 1}")
+        return Snapshot(
+            row=np.array(self._world.rows[index]),
+            carry={name: np.array(leaf)[index] for name, leaf in _leaves(self._carry)},
+            fields={name: np.array(array[index]) for name, array in self._world.fields.items()},
+            task=type(self.task).__name__,
+            fingerprint=self.fingerprint,
+        )
+
+    def restore(self, snapshot: Snapshot, rows: Any = None, *, physics: str = "snapshot") -> Obs:
+        """Put kept states back: a single one into every row given, a stack of n into n rows.
+
+        Args:
+            snapshot: from `take`, of the same task and model.
+            rows: sorted rows, or one; all by default.
+            physics: "snapshot" brings its randomised fields along; "row" keeps those of the rows.
+
+        Returns:
+            The observations of all rows.
+
+        Raises:
+            InputError: the snapshot is of another model or version, or does not fit.
+        """
+        rows = np.arange(self.num_envs) if rows is None else np.atleast_1d(rows)
+        if snapshot.stacked and len(snapshot) != len(rows):
+            raise InputError(
+                f"{len(snapshot)} snapshots for {len(rows)} rows: give as many rows, or use fork to copy each"
+            )
+        return self._put(snapshot, rows, None, physics)
+
+    def fork(
+        self,
+        snapshot: Snapshot,
+        *,
+        keys: UInt32[Any, "envs 2"] | None = None,
+        physics: str = "snapshot",
+    ) -> Obs:
+        """Fill all rows with copies: n snapshots give n groups of num_envs / n consecutive rows.
+
+        Args:
+            snapshot: one, or a stack of n that divides num_envs.
+            keys: raw keys, one per row, to give each copy its own noise; none: identical copies.
+            physics: as for `restore`.
+
+        Returns:
+            The observations of all rows.
+        """
+        if self.num_envs % len(snapshot):
+            raise InputError(
+                f"{len(snapshot)} snapshots do not divide {self.num_envs} rows: choose a divisor"
+            )
+        return self._put(snapshot, np.arange(self.num_envs), keys, physics)
+
+    def observe(self) -> Obs:
+        """The observations of all rows, now."""
+        self._need_start()
+        obs = self._observe_all(self._carry, self._world.block())
+        return {name: np.array(value) for name, value in obs.items()}
+
+    def view(self) -> View:
+        """What the task sees, all rows: noiseless, for experts, audits and tests."""
+        return self._view_all(self._world.block())
+
+    def state_row(self, row: int) -> np.ndarray:
+        """A copy of the engine's full state of one row, float64: what exactness is judged on."""
+        return np.array(self._world.rows[row])
+
+    def row_model(self, row: int) -> mujoco.MjModel:
+        """One row's model, with its randomised fields."""
+        return self._world.batch.get_model(row)
+
+    def row_data(self, row: int) -> mujoco.MjData:
+        """One row's data, for rendering or for any MuJoCo function."""
+        return self._world.batch.get_data(row)
+
+    @property
+    def warnings(self) -> Int[np.ndarray, " envs"]:
+        """Engine warnings in each row since its episode started."""
+        return self._world.warnings
+
+    @property
+    def done(self) -> Bool[np.ndarray, " envs"]:
+        """Rows that have finished and not been reset (with autoreset DISABLED)."""
+        return self._done.copy()
+
+    # ---- inside ----
+
+    def _compile(self) -> None:
+        self._send = jax.jit(jax.vmap(self._send_one))
+        self._look = jax.jit(jax.vmap(self._look_one))
+        self._begin = jax.jit(jax.vmap(self._begin_one))
+        self._observe_all = jax.jit(jax.vmap(self._observe_one))
+        self._view_all = jax.jit(jax.vmap(self._world.window.view))
+        self._play = jax.jit(jax.vmap(self._play_one))
+        self._load = jax.jit(
+            jax.vmap(lambda c, chunk: c._replace(executor=self.executor.load(c.executor, chunk)))
+        )
+        self._scatter = jax.jit(_scatter)
+        self._key_of = jax.jit(
+            jax.vmap(
+                lambda base, i: jax.random.key_data(jax.random.fold_in(wrap(base), i)), (None, 0)
+            )
+        )
+
+    def _spaces(self) -> None:
+        unbounded = partial(gymnasium.spaces.Box, -np.inf, np.inf, dtype=np.float32)
+        terms = {name: unbounded(shape=shape) for name, (_, shape) in self.task.terms.items()}
+        self.single_observation_space = gymnasium.spaces.Dict(terms)
+        self.single_action_space = gymnasium.spaces.Box(
+            self.control.low, self.control.high, dtype=np.float32
+        )
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.metadata = {
+            "autoreset_mode": self.autoreset,
+            "render_fps": round(1 / self.task.control_dt_s),
+            "render_modes": [],
+        }
+        self.render_mode = None
+
+    def _seed(self, seed: int, role: str) -> None:
+        self._base = jax.random.key_data(role_key(seed, role))
+        self._role = role
+        self._episodes = np.zeros(self.num_envs, np.int64)
+
+    def _next_keys(self, rows: np.ndarray) -> np.ndarray:
+        """Keys of the rows' next episodes: row r plays episodes r, r + num_envs, ..."""
+        keys = np.zeros((len(rows), 2), np.uint32)
+        for part, padded in _parts(rows):
+            numbers = (self._episodes[padded] * self.num_envs + padded).astype(np.uint32)
+            keys[np.searchsorted(rows, part)] = np.asarray(self._key_of(self._base, numbers))[
+                : len(part)
+            ]
+        self._episodes[rows] += 1
+        return keys
+
+    def _begin_one(self, raw: Array) -> tuple[dict[str, Array], dict[str, Array], Carry]:
+        initial_key, draw_key, key = jax.random.split(wrap(raw), 3)
+        start = self.task.initial(initial_key)
+        draw: Draw = self._randomizer.sample(draw_key)
+        carry = Carry(
+            key=jax.random.key_data(key),
+            step=jnp.int32(0),
+            control=self.control.start(draw.latency_s),
+            executor=self.executor.start(self.workcell.action_size),
+            task=start.carry,
+            noise_rad=draw.noise_rad,
+            noise_m=draw.noise_m,
+        )
+        return start.qpos, draw.fields, carry
+
+    def _empty_carry(self) -> Carry:
+        shapes = jax.eval_shape(self._begin_one, jax.ShapeDtypeStruct((2,), jnp.uint32))[2]
+        return jax.tree.map(lambda s: jnp.zeros((self.num_envs, *s.shape), s.dtype), shapes)
+
+    def _send_one(self, carry: Carry, action: Array, active: Array) -> tuple[Carry, Any]:
+        control, command = self.control.send(carry.control, action)
+        return _where(active, carry._replace(control=control), carry), command
+
+    def _look_one(self, carry: Carry, block: Array, active: Array) -> tuple[Carry, Outcome]:
+        view = self._world.window.view(block)
+        after = carry._replace(step=carry.step + 1, task=self.task.update(view, carry.task))
+        after = _where(active, after, carry)
+        success, failure = self.task.success(view, after.task), self.task.failure(view, after.task)
+        reward = sum(self.task.reward(view, after.task).values(), jnp.float32(0))
+        return after, Outcome(
+            obs=self._noisy(view, after),
+            reward=jnp.where(active, reward, 0.0),
+            success=success,
+            failure=failure & ~success,
+            truncated=(after.step >= self.horizon) & ~success & ~failure,
+        )
+
+    def _observe_one(self, carry: Carry, block: Array) -> dict[str, Array]:
+        return self._noisy(self._world.window.view(block), carry)
+
+    def _noisy(self, view: View, carry: Carry) -> dict[str, Array]:
+        """The observation with white noise in the terms' own units."""
+        clean = self.task.observe(view, carry.task)
+        level = {
+            "rad": carry.noise_rad,
+            "rot": carry.noise_rad,
+            "m": carry.noise_m,
+            "1": jnp.float32(0),
+        }
+        sizes = np.cumsum([0] + [int(np.prod(shape)) for _, shape in self.task.terms.values()])
+        noise = jax.random.normal(
+            jax.random.fold_in(wrap(carry.key), carry.step), (int(sizes[-1]),)
+        )
+        return {
+            name: clean[name] + level[unit] * noise[sizes[i] : sizes[i + 1]].reshape(shape)
+            for i, (name, (unit, shape)) in enumerate(self.task.terms.items())
+        }
+
+    def _play_one(self, carry: Carry) -> tuple[Carry, Array]:
+        executor, action = self.executor.play(carry.executor)
+        return carry._replace(executor=executor), action
+
+    def _close_step(self, outcome: Outcome) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict]:
+        unstable = self._world.warnings > 0
+        success = np.asarray(outcome.success) & ~unstable
+        terminated = success | np.asarray(outcome.failure) | unstable
+        truncated = np.asarray(outcome.truncated) & ~terminated
+        reward = np.asarray(outcome.reward, np.float64)
+        obs = {name: np.array(value) for name, value in outcome.obs.items()}
+        info: dict[str, Any] = {"success": success, "unstable": unstable}
+        self._done = terminated | truncated
+        if self.autoreset == AutoresetMode.SAME_STEP and self._done.any():
+            self._autoreset(obs, info)
+        return obs, reward, terminated, truncated, info
+
+    def _autoreset(self, obs: Obs, info: dict[str, Any]) -> None:
+        """Start new episodes in the finished rows, keeping what they ended with."""
+        done = self._done.copy()
+        rows = np.flatnonzero(done)
+        final = np.full(self.num_envs, None, object)
+        for row in rows:
+            final[row] = {name: values[row].copy() for name, values in obs.items()}
+        ended = {"success": info["success"] & done, "_success": done}
+        info.update(final_obs=final, _final_obs=done, final_info=ended, _final_info=done)
+        self.begin(self._next_keys(rows), rows)
+        for part, padded in _parts(rows):
+            carry = jax.tree.map(lambda leaf, index=padded: leaf[index], self._carry)
+            fresh = self._observe_all(carry, self._world.block(padded))
+            for name, values in fresh.items():
+                obs[name][part] = np.asarray(values)[: len(part)]
+
+    def _put(self, snapshot: Snapshot, rows: np.ndarray, keys: Any, physics: str) -> Obs:
+        if physics not in ("snapshot", "row"):
+            raise InputError(f"physics {physics!r}: choose 'snapshot' or 'row'")
+        if snapshot.fingerprint != self.fingerprint:
+            raise InputError(
+                f"this snapshot is of another model or version (task {snapshot.task}, {snapshot.fingerprint}; "
+                f"this one is {self.fingerprint}): take it again in this environment"
+            )
+        if not self._started:
+            self._carry = self._empty_carry()
+            self._started = True
+        stack = snapshot.stack()
+        source = np.repeat(np.arange(len(stack)), len(rows) // len(stack))
+        self._world.rows[rows] = stack.row[source]
+        leaves = dict(_leaves(self._carry))
+        if set(leaves) != set(stack.carry) or any(
+            stack.carry[n].shape[1:] != leaf.shape[1:] for n, leaf in leaves.items()
+        ):
+            raise InputError(
+                "this snapshot was taken with another executor or task carry: make the environment alike"
+            )
+        new = [_assign(leaf, rows, stack.carry[name][source]) for name, leaf in leaves.items()]
+        self._carry = jax.tree.unflatten(jax.tree.structure(self._carry), new)
+        if keys is not None:
+            self._carry = self._carry._replace(key=_assign(self._carry.key, rows, np.asarray(keys)))
+        if physics == "snapshot":
+            self._world.put_fields(rows, stack.fields)
+        self._world.refresh(rows)
+        self._done[rows] = False
+        return self.observe()
+
+    def _checked(self, actions: Any) -> Float32[np.ndarray, "envs action"]:
+        self._need_start()
+        actions = np.asarray(actions, np.float32)
+        want = (self.num_envs, self.workcell.action_size)
+        if actions.shape != want:
+            raise InputError(f"actions have shape {actions.shape}: this environment takes {want}")
+        if not np.isfinite(actions).all():
+            rows = np.flatnonzero(~np.isfinite(actions).all(axis=1))
+            raise InputError(
+                f"actions of rows {rows[:5].tolist()} are not finite: give joint targets in rad"
+            )
+        return actions
+
+    def _need_start(self) -> None:
+        if not self._started:
+            raise InputError("the environment has not been started: call reset() first")
+
+
+def _substeps(task: Task, model: mujoco.MjModel) -> int:
+    substeps = task.control_dt_s / model.opt.timestep
+    if abs(substeps - round(substeps)) > 1e-6 or substeps < 1:
+        raise InputError(
+            f"control_dt_s {task.control_dt_s} is not a whole number of {model.opt.timestep} s physics steps"
+        )
+    return round(substeps)
+
+
+def _parts(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows in parts of RESET_ROWS, and each part padded to that size with its last row."""
+    for first in range(0, len(rows), RESET_ROWS):
+        part = rows[first : first + RESET_ROWS]
+        yield part, np.concatenate([part, np.full(RESET_ROWS - len(part), part[-1], part.dtype)])
+
+
+def _drop_padding(part: np.ndarray, padded: np.ndarray, size: int) -> np.ndarray:
+    """Scatter targets: padding points outside, where it is dropped."""
+    return np.where(np.arange(len(padded)) < len(part), padded, size)
+
+
+def _scatter(whole: Carry, part: Carry, rows: Array) -> Carry:
+    return jax.tree.map(lambda a, b: a.at[rows].set(b, mode="drop"), whole, part)
+
+
+def _where(condition: Array, yes: Carry, no: Carry) -> Carry:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def _leaves(carry: Carry) -> list[tuple[str, Array]]:
+    """The arrays of a carry with their paths as names."""
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(carry)
+    ]
+
+
+def _assign(leaf: Array, rows: np.ndarray, values: np.ndarray) -> Array:
+    array = np.array(leaf)
+    array[rows] = values
+    return jnp.asarray(array)

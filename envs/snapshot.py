@@ -1,0 +1,144 @@
+"""A simulation, kept: everything that a rollout depends on."""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+from jaxtyping import Float64
+
+from regrasp.errors import InputError
+from regrasp.files import whole
+
+FORMAT = 1
+MAX_FILE_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One kept simulation, or a stack of n with a leading axis on every array.
+
+    Made by `BatchEnv.take` and put back by `BatchEnv.restore` and `BatchEnv.fork`.
+    """
+
+    row: Float64[np.ndarray, "... nstate"]
+    """MuJoCo's integration state, warm start and plasticity included."""
+    carry: Mapping[str, np.ndarray]
+    """Key, step count, controller, executor and task carry, by path."""
+    fields: Mapping[str, np.ndarray]
+    """Randomised model fields; what derives from them is recomputed on restore."""
+    task: str
+    fingerprint: str
+    """Hash of the compiled model and of this format."""
+
+    @property
+    def stacked(self) -> bool:
+        return self.row.ndim == 2
+
+    def __len__(self) -> int:
+        return len(self.row) if self.stacked else 1
+
+    def __getitem__(self, index: Any) -> "Snapshot":
+        """Some snapshots of a stack: an integer gives one, a slice or an array a stack."""
+        if not self.stacked:
+            raise InputError("this snapshot is a single one, not a stack: it cannot be indexed")
+        return self._map(lambda a: a[index])
+
+    def stack(self) -> "Snapshot":
+        """This snapshot as a stack (of one, if it is single)."""
+        return self if self.stacked else self._map(lambda a: np.asarray(a)[None])
+
+    @staticmethod
+    def concatenate(parts: "list[Snapshot]") -> "Snapshot":
+        """One stack of all of them."""
+        parts = [part.stack() for part in parts]
+        first = parts[0]
+        if any(part.fingerprint != first.fingerprint for part in parts):
+            raise InputError("snapshots of different models cannot be stacked: keep them apart")
+        return Snapshot(
+            row=np.concatenate([part.row for part in parts]),
+            carry={k: np.concatenate([part.carry[k] for part in parts]) for k in first.carry},
+            fields={k: np.concatenate([part.fields[k] for part in parts]) for k in first.fields},
+            task=first.task,
+            fingerprint=first.fingerprint,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write to an .npz file, whole or not at all. Nothing in it is pickled."""
+        meta = {"format": FORMAT, "task": self.task, "fingerprint": self.fingerprint}
+        arrays = {
+            "meta": np.array(json.dumps(meta)),
+            "row": self.row,
+            **{f"carry/{name}": array for name, array in self.carry.items()},
+            **{f"field/{name}": array for name, array in self.fields.items()},
+        }
+        path = Path(path)
+        with whole(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Snapshot":
+        """Read a file that `save` wrote.
+
+        Raises:
+            InputError: no such file, not a snapshot, cut short, or of another format version.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"no snapshot at {path}: check the path")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > MAX_FILE_BYTES:
+                raise InputError(
+                    f"snapshot {path} unpacks to {size} bytes, more than {MAX_FILE_BYTES}: refused"
+                )
+            with np.load(path, allow_pickle=False) as data:
+                arrays = {name: data[name] for name in data.files}
+            meta = json.loads(str(arrays.pop("meta")))
+            row, version = arrays.pop("row"), meta["format"]
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} is not a whole snapshot ({error}): take it again") from None
+        if version != FORMAT:
+            raise InputError(
+                f"snapshot {path} has format {version}, this version reads {FORMAT}: take it again"
+            )
+        part = {
+            prefix: {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+            for prefix in ("carry/", "field/")
+        }
+        return cls(row, part["carry/"], part["field/"], meta["task"], meta["fingerprint"])
+
+    def _map(self, f: Any) -> "Snapshot":
+        return Snapshot(
+            row=f(self.row),
+            carry={name: f(array) for name, array in self.carry.items()},
+            fields={name: f(array) for name, array in self.fields.items()},
+            task=self.task,
+            fingerprint=self.fingerprint,
+        )
+
+
+def fingerprint(model: mujoco.MjModel) -> str:
+    """Hash of a compiled model, of the engine's version and of the snapshot format."""
+    buffer = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    digest = hashlib.sha256(buffer.tobytes())
+    digest.update(f"{mujoco.__version__} {FORMAT}".encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,76 @@
+"""The form of a task: one file, read from top to bottom."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import mujoco
+from jaxtyping import Array, Bool, Float
+
+from regrasp.assets import Workcell
+from regrasp.envs.view import View, Watch
+
+Carry = Any
+"""A pytree that a task keeps from step to step."""
+
+
+class Initial(NamedTuple):
+    """Where one episode starts."""
+
+    qpos: dict[str, Float[Array, " _"]]
+    """Joint name -> position, for the joints that do not start at home (free joints: pos in m, quat wxyz)."""
+    carry: Carry
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """Scene, starts, observations, reward, success and failure.
+
+    Every method after `scene` and `watch` is pure `jax.numpy` for ONE simulation; environments vmap them.
+    """
+
+    horizon_s: float = 8.0
+    """An episode is truncated after this long."""
+    control_dt_s: float = 0.02
+    """Control period, a whole number of physics steps."""
+
+    terms: ClassVar[Mapping[str, tuple[str, tuple[int, ...]]]]
+    """Observation term -> (unit, shape). Noise follows the unit: rad and rot (rotation entries) take
+    angular noise, m takes position noise, 1 takes none."""
+
+    @abstractmethod
+    def workcell(self) -> Workcell:
+        """The arms, the table and the cameras."""
+
+    @abstractmethod
+    def scene(self) -> mujoco.MjSpec:
+        """The workcell with this task's objects and sensors."""
+
+    @abstractmethod
+    def watch(self) -> Watch:
+        """What the functions below look at."""
+
+    @abstractmethod
+    def initial(self, key: Array) -> Initial:
+        """The start of an episode."""
+
+    @abstractmethod
+    def update(self, view: View, carry: Carry) -> Carry:
+        """The carry after a control step that ended in `view`."""
+
+    @abstractmethod
+    def observe(self, view: View, carry: Carry) -> dict[str, Float[Array, " _"]]:
+        """The observation terms, without noise."""
+
+    @abstractmethod
+    def reward(self, view: View, carry: Carry) -> dict[str, Float[Array, ""]]:
+        """Raw reward terms; the environment's reward is their sum."""
+
+    @abstractmethod
+    def success(self, view: View, carry: Carry) -> Bool[Array, ""]:
+        """Whether the episode ends well here."""
+
+    @abstractmethod
+    def failure(self, view: View, carry: Carry) -> Bool[Array, ""]:
+        """Whether the episode ends badly here."""

@@ -1,0 +1,108 @@
+"""What a task sees of one simulation."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from jaxtyping import Array, Float, Float32, Float64
+
+from regrasp.assets import Workcell
+
+
+class View(NamedTuple):
+    """One simulation as a task sees it: float32, world frame, m, rad, s.
+
+    The arrays are those that the task's `Watch` names.
+    """
+
+    joint_pos: Float[Array, " action"]
+    """Commanded joints in action order (rad); grippers as normalised opening."""
+    joint_vel: Float[Array, " action"]
+    """Their velocities (rad/s; openings 1/s)."""
+    site_pos: dict[str, Float[Array, "3"]]
+    body_pos: dict[str, Float[Array, "3"]]
+    body_quat: dict[str, Float[Array, "4"]]
+    """Orientation as a unit quaternion, w first."""
+    sensor: dict[str, Float[Array, " _"]]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The sites, bodies and sensors that a task's functions look at, by name."""
+
+    sites: tuple[str, ...] = ()
+    bodies: tuple[str, ...] = ()
+    sensors: tuple[str, ...] = ()
+
+
+class Window:
+    """Gathers watched engine arrays into one float32 block per simulation, and splits a block into a View.
+
+    One block means one transfer to JAX per step.
+    """
+
+    def __init__(self, model: mujoco.MjModel, workcell: Workcell, watch: Watch):
+        joints = [model.joint(name) for name in workcell.action_names]
+        self._watch = watch
+        self._gripper_columns = list(workcell.gripper_columns)
+        self._closed = workcell.arm.position(0.0)
+        self._travel = workcell.arm.position(1.0) - self._closed
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._qvel = np.array([joint.dofadr[0] for joint in joints])
+        self._sites = np.array([model.site(name).id for name in watch.sites], int)
+        self._bodies = np.array([model.body(name).id for name in watch.bodies], int)
+        sensors = [model.sensor(name) for name in watch.sensors]
+        self._sensors = np.array(
+            [i for s in sensors for i in range(s.adr[0], s.adr[0] + s.dim[0])], int
+        )
+        self._sensor_sizes = [int(s.dim[0]) for s in sensors]
+        n, s, b = len(joints), len(self._sites), len(self._bodies)
+        self.size = 2 * n + 3 * s + 7 * b + len(self._sensors)
+
+    def gather(
+        self,
+        qpos: Float64[np.ndarray, "rows nq"],
+        qvel: Float64[np.ndarray, "rows nv"],
+        site_xpos: Float64[np.ndarray, "rows nsite 3"],
+        xpos: Float64[np.ndarray, "rows nbody 3"],
+        xquat: Float64[np.ndarray, "rows nbody 4"],
+        sensordata: Float64[np.ndarray, "rows nsensordata"],
+    ) -> Float32[np.ndarray, "rows size"]:
+        """The watched entries of MuJoCo's arrays, side by side."""
+        rows = len(qpos)
+        return np.concatenate(
+            (
+                qpos[:, self._qpos],
+                qvel[:, self._qvel],
+                site_xpos[:, self._sites].reshape(rows, -1),
+                xpos[:, self._bodies].reshape(rows, -1),
+                xquat[:, self._bodies].reshape(rows, -1),
+                sensordata[:, self._sensors],
+            ),
+            axis=1,
+            dtype=np.float32,
+            casting="same_kind",
+        )
+
+    def view(self, block: Float32[Array, " size"]) -> View:
+        """One simulation's block as a View (pure, for use under jit and vmap)."""
+        n, sites, bodies = len(self._qpos), self._watch.sites, self._watch.bodies
+        cuts = np.cumsum([n, n, 3 * len(sites), 3 * len(bodies), 4 * len(bodies)])
+        pos, vel, site, xpos, xquat, sensor = (
+            block[a:b] for a, b in zip([0, *cuts], [*cuts, self.size], strict=True)
+        )
+        grippers = np.array(self._gripper_columns)
+        pos = pos.at[grippers].set((pos[grippers] - self._closed) / self._travel)
+        vel = vel.at[grippers].divide(self._travel)
+        ends = np.cumsum([0, *self._sensor_sizes])
+        return View(
+            joint_pos=pos,
+            joint_vel=vel,
+            site_pos=dict(zip(sites, site.reshape(-1, 3), strict=True)),
+            body_pos=dict(zip(bodies, xpos.reshape(-1, 3), strict=True)),
+            body_quat=dict(zip(bodies, xquat.reshape(-1, 4), strict=True)),
+            sensor={
+                name: sensor[ends[i] : ends[i + 1]] for i, name in enumerate(self._watch.sensors)
+            },
+        )

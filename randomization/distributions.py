@@ -1,0 +1,86 @@
+"""Distributions of randomised numbers: small, printable, sampled from a key."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from regrasp.errors import InputError
+
+
+class Distribution(Protocol):
+    """What can be sampled, and says its own range."""
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
+
+    def sample(self, key: Array, count: int) -> Float[Array, " count"]: ...
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Every number from low to high is as likely."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check(self, self.low <= self.high, "low <= high")
+
+    def sample(self, key: Array, count: int) -> Float[Array, " count"]:
+        return jax.random.uniform(key, (count,), jnp.float32, self.low, self.high)
+
+    def __str__(self) -> str:
+        return f"uniform {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Every ratio is as likely: halving as doubling."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check(self, 0 < self.low <= self.high, "0 < low <= high")
+
+    def sample(self, key: Array, count: int) -> Float[Array, " count"]:
+        return jnp.exp(
+            jax.random.uniform(key, (count,), jnp.float32, jnp.log(self.low), jnp.log(self.high))
+        )
+
+    def __str__(self) -> str:
+        return f"log-uniform {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Always this number."""
+
+    value: float
+
+    @property
+    def low(self) -> float:
+        return self.value
+
+    @property
+    def high(self) -> float:
+        return self.value
+
+    def sample(self, key: Array, count: int) -> Float[Array, " count"]:
+        del key
+        return jnp.full((count,), self.value, jnp.float32)
+
+    def __str__(self) -> str:
+        return f"always {self.value:g}"
+
+
+def _check(distribution: Distribution, fine: bool, rule: str) -> None:
+    if not fine:
+        name = type(distribution).__name__
+        raise InputError(f"{name}({distribution.low}, {distribution.high}) is empty: choose {rule}")
