@@ -76,7 +76,7 @@ class Log:
         if len(self.joints) != len(arm.joints):
             raise InputError(
                 f"log {self.name}: {len(self.joints)} joints, but {arm.name} has "
-                f"{len(arm.joints)} ({', '.join(arm.joint_names)}); choose the arm that was recorded"
+                f"{len(arm.joints)} ({', '.join(arm.joint_names)}); choose the arm recorded"
             )
         if self.joints != arm.joint_names:
             raise InputError(

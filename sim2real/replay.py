@@ -1,5 +1,6 @@
 """Replay: the logged commands, at their logged times, through the arm's model."""
 
+import os
 from collections.abc import Sequence
 
 import mujoco
@@ -49,13 +50,13 @@ def replay(
     for row, path in enumerate(paths):
         path[0] = batch.bind("qpos")[row, columns]
     for begin in range(0, int(steps.max()), CHUNK):
-        rows = np.flatnonzero(steps > begin)
+        rows = np.flatnonzero(steps > begin).tolist()
         count = min(CHUNK, int(steps.max()) - begin)
         control = np.stack([_controls(logs[row], arm, begin, count, timestep_s) for row in rows])
         qpos = batch.rollout(count, control, record=("qpos",), ids=rows)["qpos"][..., columns]
         for row, positions in zip(rows, qpos, strict=True):
-            left = min(count, steps[row] - begin)
-            paths[row][begin + 1 : begin + 1 + left] = positions[:left]
+            into = paths[row][begin + 1 : begin + 1 + count]
+            into[:] = positions[: len(into)]
     _check_stable(batch, logs)
     return [_sampled(log, arm, p, timestep_s) for log, p in zip(logs, paths, strict=True)]
 
@@ -73,9 +74,7 @@ def build_model(arm: Arm, timestep_s: float = TIMESTEP_S) -> mujoco.MjModel:
     return spec.compile()
 
 
-def hold(
-    log: Log, times_s: Float[np.ndarray, "substeps"]
-) -> Float[np.ndarray, "substeps joints"]:
+def hold(log: Log, times_s: Float[np.ndarray, "substeps"]) -> Float[np.ndarray, "substeps joints"]:
     """The command in force at each time: the latest not stamped later (zero-order hold).
 
     Args:
@@ -125,6 +124,4 @@ def _check_stable(batch: Batch, logs: Sequence[Log]) -> None:
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,7 +24,7 @@ def read_logs(paths: Iterable[str | Path], arm: Arm) -> list[Log]:
     """
     given = [Path(path) for path in paths]
     logs: list[Log] = []
-    for path in dict.fromkeys(found for path in given for found in _expanded(path)):
+    for path in dict.fromkeys(found for start in given for found in _expanded(start)):
         reader = next((reader for reader in READERS.values() if reader.accepts(path)), None)
         if reader is None:
             raise InputError(f"{path} is no log: give one of {', '.join(READERS)}")

@@ -1,6 +1,7 @@
 """Many runs in one npz: keys `<motion>__<run>__t`, `__cmd`, `__q` and `__qd`.
 
-Times are s, columns in the arm's joint order in rad, the gripper 0..1 of its range.
+Times are s, columns in the arm's joint order, in rad and rad/s; the gripper's position is 0..1 of
+its range, its velocity in encoder steps per second.
 """
 
 import zipfile
@@ -15,6 +16,11 @@ from regrasp.sim2real.log import Log
 FIELDS = ("t", "cmd", "q", "qd")
 MAX_BYTES = 512 * 2**20
 """Most bytes that are unpacked; a zip file's own size says little."""
+
+JAW_STEPS = 1506
+"""Encoder steps from 0 to 1 of the gripper. Source: these files, whose gripper positions are whole
+multiples of 1/1506 and velocities whole numbers.
+"""
 
 
 def accepts(path: Path) -> bool:
@@ -34,14 +40,19 @@ def read(path: Path, arm: Arm) -> list[Log]:
         for field in FIELDS[:3]:
             if f"{run}__{field}" not in arrays:
                 raise InputError(f"{path}: run {run!r} has no {run}__{field}; add the array")
-        values = {field: arrays.get(f"{run}__{field}") for field in FIELDS}
+        qd = arrays.get(f"{run}__qd")
+        if qd is not None and qd.ndim == 2:
+            qd[:, -1] /= JAW_STEPS
         logs.append(
             Log(
                 name=run.partition("__")[0],
                 joints=arm.joint_names,
+                t=arrays[f"{run}__t"],
+                cmd=arrays[f"{run}__cmd"],
+                q=arrays[f"{run}__q"],
+                qd=qd,
                 clock="recording computer, measured",
                 source=f"{path}#{run}",
-                **values,
             )
         )
     return logs

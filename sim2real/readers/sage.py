@@ -1,8 +1,8 @@
 """SAGE folders: joint_list.txt, control.csv, state_motor.csv and event.csv.
 
 Positions are rad, the jaw 0..1 of its range, stamps microseconds of the recording computer's
-clock. Commands are written first and the motors then read one by one under the same stamp, so a
-measurement can be up to one sample (20 ms) younger than its stamp says.
+clock. Velocities are rad/s, the jaw's too. Commands are written first and the motors then read one
+by one under the same stamp, so a measurement can be up to one sample (20 ms) younger than it says.
 """
 
 import csv
@@ -28,6 +28,11 @@ JOINT_NAMES = {
     "Jaw": "gripper",
 }
 """The recorder's name of a joint -> the SO-101's; an arm's own names are understood as well."""
+JAW_RANGE_RAD = 1523 * 2 * np.pi / 4096
+"""Turn of the jaw's servo from 0 to 1, in encoder steps of 1/4096 turn.
+
+Source: the recordings, whose jaw positions are whole multiples of 1/1523.
+"""
 
 
 def accepts(path: Path) -> bool:
@@ -58,6 +63,7 @@ def read(path: Path, arm: Arm) -> list[Log]:
     if not np.array_equal(stamps, states[0]):
         inside &= (stamps >= states[0][0]) & (stamps <= states[0][-1])
         q, qd = _interpolated(stamps, states[0], q), _interpolated(stamps, states[0], qd)
+    qd[:, -1] /= JAW_RANGE_RAD
     log = Log(
         name=path.name,
         joints=arm.joint_names,
@@ -122,7 +128,9 @@ def _column(
 ) -> np.ndarray:
     """One column of the rows as an array (T, *shape) of float64."""
     try:
-        return _numbers(json.loads(f"[{','.join(row[index] for _, row in rows)}]"), (len(rows), *shape))
+        return _numbers(
+            json.loads(f"[{','.join(row[index] for _, row in rows)}]"), (len(rows), *shape)
+        )
     except (ValueError, TypeError, RecursionError, OverflowError):
         for line, row in rows:
             try:
