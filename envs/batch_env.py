@@ -17,7 +17,7 @@ from regrasp.envs.control import Control, ControlCarry
 from regrasp.envs.executor import Executor, ExecutorCarry
 from regrasp.envs.keys import role_key, wrap
 from regrasp.envs.randomizer import Draw, Nominal, Randomizer
-from regrasp.envs.snapshot import Snapshot, fingerprint
+from regrasp.envs.snapshot import Snapshot, check_fit, fingerprint
 from regrasp.envs.task import Task
 from regrasp.envs.view import View
 from regrasp.envs.world import CpuWorld
@@ -146,10 +146,12 @@ class BatchEnv(VectorEnv):
     @property
     def due(self) -> Bool[np.ndarray, " envs"]:
         """Rows whose executor needs a new chunk."""
+        self._need_start()
         return np.asarray(self._carry.executor.cursor) >= self.executor.execute
 
     def load(self, chunks: Float32[np.ndarray, "envs chunk action"]) -> None:
         """Hand a chunk to each row where one is due; other rows keep theirs."""
+        self._need_start()
         want = (self.num_envs, self.executor.chunk, self.workcell.action_size)
         if np.shape(chunks) != want:
             raise InputError(f"chunks have shape {np.shape(chunks)}: this environment plays {want}")
@@ -157,6 +159,7 @@ class BatchEnv(VectorEnv):
 
     def play(self) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict]:
         """Step with the next action of every row's chunk."""
+        self._need_start()
         self._carry, actions = self._play(self._carry)
         return self.step(np.asarray(actions))
 
@@ -167,15 +170,12 @@ class BatchEnv(VectorEnv):
 
         The same key gives the same episode at any row, in any batch.
         """
-        rows = np.arange(self.num_envs) if rows is None else np.asarray(rows)
-        keys = np.asarray(keys)
+        rows, keys = self._checked_rows(rows), np.asarray(keys)
         if keys.shape != (len(rows), 2):
             raise InputError(
                 f"keys have shape {keys.shape}: give raw keys of shape ({len(rows)}, 2)"
             )
-        if not self._started:
-            self._carry = self._empty_carry()
-            self._started = True
+        self._start(rows)
         for part, padded in _parts(rows):
             place = np.searchsorted(rows, padded)
             qpos, fields, carry = self._begin(keys[place])
@@ -216,7 +216,7 @@ class BatchEnv(VectorEnv):
         Raises:
             InputError: the snapshot is of another model or version, or does not fit.
         """
-        rows = np.arange(self.num_envs) if rows is None else np.atleast_1d(rows)
+        rows = self._checked_rows(rows)
         if snapshot.stacked and len(snapshot) != len(rows):
             raise InputError(
                 f"{len(snapshot)} snapshots for {len(rows)} rows: give as many rows, or use fork to copy each"
@@ -240,9 +240,13 @@ class BatchEnv(VectorEnv):
         Returns:
             The observations of all rows.
         """
-        if self.num_envs % len(snapshot):
+        if not len(snapshot) or self.num_envs % len(snapshot):
             raise InputError(
                 f"{len(snapshot)} snapshots do not divide {self.num_envs} rows: choose a divisor"
+            )
+        if keys is not None and np.shape(keys) != (self.num_envs, 2):
+            raise InputError(
+                f"keys have shape {np.shape(keys)}: give raw keys of shape ({self.num_envs}, 2)"
             )
         return self._put(snapshot, np.arange(self.num_envs), keys, physics)
 
@@ -254,6 +258,7 @@ class BatchEnv(VectorEnv):
 
     def view(self) -> View:
         """What the task sees, all rows: noiseless, for experts, audits and tests."""
+        self._need_start()
         return self._view_all(self._world.block())
 
     def state_row(self, row: int) -> np.ndarray:
@@ -344,9 +349,27 @@ class BatchEnv(VectorEnv):
         )
         return start.qpos, draw.fields, carry
 
-    def _empty_carry(self) -> Carry:
-        shapes = jax.eval_shape(self._begin_one, jax.ShapeDtypeStruct((2,), jnp.uint32))[2]
-        return jax.tree.map(lambda s: jnp.zeros((self.num_envs, *s.shape), s.dtype), shapes)
+    def _start(self, rows: np.ndarray) -> None:
+        """Make the first carry; nothing may be stepped before every row has been filled once."""
+        if self._started:
+            return
+        if len(rows) < self.num_envs:
+            raise InputError(
+                f"only {len(rows)} of {self.num_envs} rows would be started: reset them all first"
+            )
+        self._carry = jax.tree.map(
+            lambda s: jnp.zeros((self.num_envs, *s.shape), s.dtype), self._carry_shape()
+        )
+        self._started = True
+
+    def _carry_shape(self) -> Any:
+        """One simulation's carry as shapes and types."""
+        return jax.eval_shape(self._begin_one, jax.ShapeDtypeStruct((2,), jnp.uint32))[2]
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        if not self._started:
+            return {name: leaf.shape for name, leaf in _leaves(self._carry_shape())}
+        return {name: leaf.shape[1:] for name, leaf in _leaves(self._carry)}
 
     def _send_one(self, carry: Carry, action: Array, active: Array) -> tuple[Carry, Any]:
         control, command = self.control.send(carry.control, action)
@@ -411,11 +434,14 @@ class BatchEnv(VectorEnv):
         final = np.full(self.num_envs, None, object)
         for row in rows:
             final[row] = {name: values[row].copy() for name, values in obs.items()}
-        ended = {"success": info["success"] & done, "_success": done}
+        ended = {}
+        for name in ("success", "unstable"):
+            ended |= {name: info[name] & done, f"_{name}": done}
         info.update(final_obs=final, _final_obs=done, final_info=ended, _final_info=done)
         self.begin(self._next_keys(rows), rows)
         for part, padded in _parts(rows):
-            carry = jax.tree.map(lambda leaf, index=padded: leaf[index], self._carry)
+            # Through NumPy, which shares memory with JAX here: indexing a JAX array costs far more.
+            carry = jax.tree.map(lambda leaf, index=padded: np.asarray(leaf)[index], self._carry)
             fresh = self._observe_all(carry, self._world.block(padded))
             for name, values in fresh.items():
                 obs[name][part] = np.asarray(values)[: len(part)]
@@ -423,24 +449,12 @@ class BatchEnv(VectorEnv):
     def _put(self, snapshot: Snapshot, rows: np.ndarray, keys: Any, physics: str) -> Obs:
         if physics not in ("snapshot", "row"):
             raise InputError(f"physics {physics!r}: choose 'snapshot' or 'row'")
-        if snapshot.fingerprint != self.fingerprint:
-            raise InputError(
-                f"this snapshot is of another model or version (task {snapshot.task}, {snapshot.fingerprint}; "
-                f"this one is {self.fingerprint}): take it again in this environment"
-            )
-        if not self._started:
-            self._carry = self._empty_carry()
-            self._started = True
         stack = snapshot.stack()
+        check_fit(stack, self.model, self.fingerprint, self._world.rows.shape[1], self._shapes())
+        self._start(rows)
         source = np.repeat(np.arange(len(stack)), len(rows) // len(stack))
-        self._world.rows[rows] = stack.row[source]
+        self._world.put_rows(rows, stack.row[source])
         leaves = dict(_leaves(self._carry))
-        if set(leaves) != set(stack.carry) or any(
-            stack.carry[n].shape[1:] != leaf.shape[1:] for n, leaf in leaves.items()
-        ):
-            raise InputError(
-                "this snapshot was taken with another executor or task carry: make the environment alike"
-            )
         new = [_assign(leaf, rows, stack.carry[name][source]) for name, leaf in leaves.items()]
         self._carry = jax.tree.unflatten(jax.tree.structure(self._carry), new)
         if keys is not None:
@@ -463,6 +477,17 @@ class BatchEnv(VectorEnv):
                 f"actions of rows {rows[:5].tolist()} are not finite: give joint targets in rad"
             )
         return actions
+
+    def _checked_rows(self, rows: Any) -> np.ndarray:
+        if rows is None:
+            return np.arange(self.num_envs)
+        rows = np.atleast_1d(rows)
+        sound = rows.ndim == 1 and rows.dtype.kind in "iu" and (np.diff(rows) > 0).all()
+        if rows.size and not (sound and rows[0] >= 0 and rows[-1] < self.num_envs):
+            raise InputError(
+                f"rows {rows.tolist()}: give different rows from 0 to {self.num_envs - 1}, sorted"
+            )
+        return rows
 
     def _need_start(self) -> None:
         if not self._started:

@@ -12,12 +12,26 @@ from typing import Any
 import mujoco
 import numpy as np
 from jaxtyping import Float64
+from mujoco.batch import MODEL_FIELDS
 
 from regrasp.errors import InputError
 from regrasp.files import whole
 
 FORMAT = 1
 MAX_FILE_BYTES = 2**30
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a broken or hostile .npz file can raise."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +117,8 @@ class Snapshot:
                 arrays = {name: data[name] for name in data.files}
             meta = json.loads(str(arrays.pop("meta")))
             row, version = arrays.pop("row"), meta["format"]
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+            task, digest = str(meta["task"]), str(meta["fingerprint"])
+        except UNREADABLE as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path} is not a whole snapshot ({error}): take it again") from None
@@ -123,7 +130,7 @@ class Snapshot:
             prefix: {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
             for prefix in ("carry/", "field/")
         }
-        return cls(row, part["carry/"], part["field/"], meta["task"], meta["fingerprint"])
+        return cls(row, part["carry/"], part["field/"], task, digest)
 
     def _map(self, f: Any) -> "Snapshot":
         return Snapshot(
@@ -142,3 +149,44 @@ def fingerprint(model: mujoco.MjModel) -> str:
     digest = hashlib.sha256(buffer.tobytes())
     digest.update(f"{mujoco.__version__} {FORMAT}".encode())
     return digest.hexdigest()[:32]
+
+
+def check_fit(
+    stack: Snapshot,
+    model: mujoco.MjModel,
+    digest: str,
+    row_size: int,
+    carry: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Refuse a stack that does not fit an environment, before anything is changed.
+
+    Args:
+        stack: what is to be put back.
+        model: the environment's nominal model.
+        digest: its fingerprint.
+        row_size: numbers in a state row.
+        carry: shapes of the environment's carry for one simulation, by path.
+
+    Raises:
+        InputError: it does not fit; the message says why.
+    """
+    if stack.fingerprint != digest:
+        raise InputError(
+            f"this snapshot is of another model or version (task {stack.task}, "
+            f"{stack.fingerprint}; this one is {digest}): take it again in this environment"
+        )
+    if {name: array.shape[1:] for name, array in stack.carry.items()} != dict(carry):
+        raise InputError(
+            "this snapshot has another executor or task carry: make the environment alike"
+        )
+    lengths = {len(array) for array in (*stack.carry.values(), *stack.fields.values())}
+    if stack.row.shape[1:] != (row_size,) or lengths != {len(stack)}:
+        raise InputError(
+            f"this snapshot's arrays do not fit (rows {stack.row.shape}): take it again"
+        )
+    for name, values in stack.fields.items():
+        nominal = getattr(model, name, None) if name in MODEL_FIELDS else None
+        if nominal is None or values.shape[1:] != nominal.shape:
+            raise InputError(
+                f"this snapshot's field {name!r} does not fit the model: take it again"
+            )

@@ -66,6 +66,16 @@ class CpuWorld:
             self._bound["qpos"][rows, first : first + joint.qpos0.size] = values
         self.refresh(rows)
 
+    def put_rows(
+        self, rows: Int[np.ndarray, " k"], states: Float64[np.ndarray, "k nstate"]
+    ) -> None:
+        """Write full states; what these simulations did before is forgotten, their warnings too.
+
+        Their fields may be put next; then `refresh` must be called.
+        """
+        self.batch.reset(rows, stage=_NONE)
+        self.rows[rows] = states
+
     def refresh(self, rows: Int[np.ndarray, " k"]) -> None:
         """Recompute what is derived from the state, after rows were written."""
         self.batch.forward(rows, stage=_VEL)
