@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
 from regrasp.assets.arm import Arm
 from regrasp.errors import InputError
@@ -31,14 +30,15 @@ class Log:
     """Name of the motion; recordings of one motion share it."""
     joints: tuple[str, ...]
     """Names of the columns: the arm's joints, in its order."""
-    t: Float[np.ndarray, "time"]
-    """Stamps (s), increasing, any origin."""
-    cmd: Float[np.ndarray, "time joints"]
-    """Commanded positions, each in force from its stamp on."""
-    q: Float[np.ndarray, "time joints"]
-    """Measured positions."""
-    qd: Float[np.ndarray, "time joints"] | None = None
-    """Measured velocities per second, if the log has them."""
+    # Shapes are in words: what comes from files is checked below, with a message for its owner.
+    t: np.ndarray
+    """Stamps (s), shape (time,), increasing, any origin."""
+    cmd: np.ndarray
+    """Commanded positions, shape (time, joints), each in force from its stamp on."""
+    q: np.ndarray
+    """Measured positions, shape (time, joints)."""
+    qd: np.ndarray | None = None
+    """Measured velocities per second, shape (time, joints), if the log has them."""
     units: str = "arm joints rad, gripper 0..1 of its range, time s"
     """Units of the fields, after the reader's conversion."""
     clock: str = "unknown"

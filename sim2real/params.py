@@ -42,12 +42,12 @@ def with_params(arm: Arm, params: str | Path) -> Arm:
             f"parameter file {path} is for the arm {table.get('arm')!r}, not {arm.name!r}: "
             f"choose that arm or another file"
         )
-    for joint, figures in table["servos"].items():
-        _check(path, joint, figures)
-    return arm.with_servos(table["servos"])
+    return arm.with_servos(
+        {joint: _checked(path, joint, figures) for joint, figures in table["servos"].items()}
+    )
 
 
-def _check(path: Path, joint: str, figures: Any) -> None:
+def _checked(path: Path, joint: str, figures: Any) -> dict[str, float]:
     if not isinstance(figures, dict):
         raise InputError(f"parameter file {path}: {joint} is not {{figure: value}}")
     for figure, value in figures.items():
@@ -57,3 +57,4 @@ def _check(path: Path, joint: str, figures: Any) -> None:
                 f"parameter file {path}: {figure} of {joint} is {value!r}, "
                 f"needs a finite number of 0 or more"
             )
+    return {figure: float(value) for figure, value in figures.items()}
