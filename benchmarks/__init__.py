@@ -1,0 +1,1 @@
+"""How well. Each script prints a table, or with --json one list."""

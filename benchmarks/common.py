@@ -1,0 +1,67 @@
+"""What every benchmark shares: results and how they are printed."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from jaxtyping import Float32
+from rich.console import Console
+from rich.table import Table
+
+from regrasp import BatchEnv
+
+TARGETS_EVERY_S = 0.5
+"""How long random joint targets are held."""
+
+
+def device() -> str:
+    """The machine, in words."""
+    return f"{os.cpu_count()} CPU threads, {platform.machine()}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure."""
+
+    metric: str
+    value: float
+    unit: str
+    better: str
+    """higher or lower."""
+    device: str = field(default_factory=device)
+
+
+def report(results: Sequence[Result], *, title: str, as_json: bool) -> None:
+    """Print the figures: one JSON list, or a table."""
+    if as_json:
+        print(json.dumps([asdict(result) for result in results], indent=1))
+        return
+    table = Table(title=f"{title} ({device()})")
+    for head in ("metric", "value", "unit", "better"):
+        table.add_column(head, justify="right" if head == "value" else "left")
+    for r in results:
+        table.add_row(
+            r.metric, f"{r.value:.4g}" if r.value < 1e4 else f"{r.value:.0f}", r.unit, r.better
+        )
+    Console().print(table)
+
+
+def note(message: str) -> None:
+    """Say something beside the results."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def random_targets(
+    env: BatchEnv, rng: np.random.Generator
+) -> Iterator[Float32[np.ndarray, "envs action"]]:
+    """Actions without end: joint targets over the full range, new ones every `TARGETS_EVERY_S`."""
+    hold = round(TARGETS_EVERY_S / env.task.control_dt_s)
+    low, high = env.control.low, env.control.high
+    while True:
+        targets = rng.uniform(low, high, (env.num_envs, len(low))).astype(np.float32)
+        for _ in range(hold):
+            yield targets
