@@ -1,0 +1,98 @@
+"""Inverse kinematics of one arm of a workcell, by mink."""
+
+import mink
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from regrasp.assets import Workcell
+
+_STEP_S = 0.2
+_MAX_ITERATIONS = 60
+
+
+class Reach:
+    """Finds servo commands that hold a gripper at a pose, for one arm at its place in the workcell."""
+
+    def __init__(self, workcell: Workcell, side: str):
+        """Compile the arm alone.
+
+        Args:
+            workcell: where the arm stands.
+            side: left or right.
+        """
+        spec = workcell.spec()
+        other = "right" if side == "left" else "left"
+        spec.delete(spec.body(f"{other}/{spec_root(workcell)}"))
+        self._model = spec.compile()
+        self._configuration = mink.Configuration(self._model)
+        self._gripper = mink.FrameTask(
+            f"{side}/gripper", "site", position_cost=1.0, orientation_cost=0.2, lm_damping=1e-4
+        )
+        self._posture = mink.PostureTask(self._model, cost=1e-4)
+        self._limits = [mink.ConfigurationLimit(self._model)]
+        joints = [self._model.joint(f"{side}/{name}") for name in workcell.arm.joint_names[:-1]]
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._dofs = np.array([joint.dofadr[0] for joint in joints])
+        self._kp = np.array([joint.servo.kp for joint in workcell.arm.joints[:-1]])
+        self._home = np.array(self._model.qpos0)
+        for name, position in workcell.home_qpos().items():
+            if name.startswith(f"{side}/"):
+                self._home[self._model.joint(name).qposadr[0]] = position
+
+    @property
+    def home(self) -> Float[np.ndarray, "6"]:
+        """Joint angles at home (rad)."""
+        return self._home[self._qpos]
+
+    def solve(
+        self,
+        position: Float[np.ndarray, "3"],
+        rotation: Float[np.ndarray, "3 3"],
+        near: Float[np.ndarray, "6"],
+    ) -> tuple[Float[np.ndarray, "6"], float]:
+        """Joint angles that put the gripper site at a pose of the world frame.
+
+        Args:
+            position: of the site (m).
+            rotation: its axes as columns.
+            near: joint angles to start from and stay near (rad).
+
+        Returns:
+            The angles, and how far the site stays from `position` (m).
+        """
+        start = self._home.copy()
+        start[self._qpos] = near
+        self._configuration.update(start)
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = rotation, position
+        self._gripper.set_target(mink.SE3.from_matrix(pose))
+        self._posture.set_target(start)
+        for _ in range(_MAX_ITERATIONS):
+            velocity = mink.solve_ik(
+                self._configuration,
+                [self._gripper, self._posture],
+                _STEP_S,
+                solver="daqp",
+                damping=1e-6,
+                limits=self._limits,
+            )
+            self._configuration.integrate_inplace(velocity, _STEP_S)
+            if np.abs(velocity).max() * _STEP_S < 1e-3:
+                break
+        error = float(np.linalg.norm(self._gripper.compute_error(self._configuration)[:3]))
+        return self._configuration.q[self._qpos].copy(), error
+
+    def command(self, angles: Float[np.ndarray, "6"]) -> Float[np.ndarray, "6"]:
+        """The servo targets under which the nominal arm rests at these angles: gravity makes it sag."""
+        q = self._home.copy()
+        q[self._qpos] = angles
+        data = self._configuration.data
+        data.qpos[:], data.qvel[:] = q, 0
+        mujoco.mj_forward(self._model, data)
+        return angles + data.qfrc_bias[self._dofs] / self._kp
+
+
+def spec_root(workcell: Workcell) -> str:
+    """Name of the arm's root body."""
+    return workcell.arm.spec().worldbody.first_body().name
