@@ -1,6 +1,7 @@
 """Task x world x control x randomizer, as a Gymnasium vector environment whose states can be kept."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -147,7 +148,7 @@ class BatchEnv(VectorEnv):
     def due(self) -> Bool[np.ndarray, " envs"]:
         """Rows whose executor needs a new chunk."""
         self._need_start()
-        return np.asarray(self._carry.executor.cursor) >= self.executor.execute
+        return np.asarray(self._carry.executor.left) == 0
 
     def load(self, chunks: Float32[np.ndarray, "envs chunk action"]) -> None:
         """Hand a chunk to each row where one is due; other rows keep theirs."""
@@ -449,7 +450,7 @@ class BatchEnv(VectorEnv):
     def _put(self, snapshot: Snapshot, rows: np.ndarray, keys: Any, physics: str) -> Obs:
         if physics not in ("snapshot", "row"):
             raise InputError(f"physics {physics!r}: choose 'snapshot' or 'row'")
-        stack = snapshot.stack()
+        stack = self._at_chunk_boundary(snapshot.stack())
         check_fit(stack, self.model, self.fingerprint, self._world.rows.shape[1], self._shapes())
         self._start(rows)
         source = np.repeat(np.arange(len(stack)), len(rows) // len(stack))
@@ -464,6 +465,13 @@ class BatchEnv(VectorEnv):
         self._world.refresh(rows)
         self._done[rows] = False
         return self.observe()
+
+    def _at_chunk_boundary(self, stack: Snapshot) -> Snapshot:
+        """The same states; where no chunk is pending, under this environment's executor."""
+        if np.any(stack.carry.get("executor.left", 1)):
+            return stack
+        chunk = np.zeros((len(stack), self.executor.chunk, self.workcell.action_size), np.float32)
+        return replace(stack, carry={**stack.carry, "executor.chunk": chunk})
 
     def _checked(self, actions: Any) -> Float32[np.ndarray, "envs action"]:
         self._need_start()

@@ -5,14 +5,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
+
+from regrasp.errors import InputError
 
 
 class ExecutorCarry(NamedTuple):
-    """The action buffer and how far it has been played."""
+    """The action buffer and what is left of it."""
 
     chunk: Float[Array, "chunk action"]
-    cursor: Int[Array, ""]
+    left: Int[Array, ""]
+    """Actions still to be played; 0: a new chunk is due."""
 
 
 @dataclass(frozen=True)
@@ -24,21 +27,22 @@ class Executor:
     execute: int
     """Actions played before the next chunk."""
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.execute <= self.chunk:
+            raise InputError(
+                f"execute {self.execute} of a chunk of {self.chunk}: choose 1 <= execute <= chunk"
+            )
+
     def start(self, action_size: int) -> ExecutorCarry:
         """Nothing loaded: a chunk is due."""
-        return ExecutorCarry(
-            jnp.zeros((self.chunk, action_size), jnp.float32), jnp.int32(self.execute)
-        )
-
-    def due(self, carry: ExecutorCarry) -> Bool[Array, ""]:
-        return carry.cursor >= self.execute
+        return ExecutorCarry(jnp.zeros((self.chunk, action_size), jnp.float32), jnp.int32(0))
 
     def load(self, carry: ExecutorCarry, chunk: Float[Array, "chunk action"]) -> ExecutorCarry:
         """Take a new chunk where one is due; keep playing the old one elsewhere."""
-        new = ExecutorCarry(chunk.astype(jnp.float32), jnp.int32(0))
-        due = self.due(carry)
-        return jax.tree.map(lambda a, b: jnp.where(due, a, b), new, carry)
+        new = ExecutorCarry(chunk.astype(jnp.float32), jnp.int32(self.execute))
+        return jax.tree.map(lambda a, b: jnp.where(carry.left == 0, a, b), new, carry)
 
     def play(self, carry: ExecutorCarry) -> tuple[ExecutorCarry, Float[Array, " action"]]:
-        """The next action."""
-        return ExecutorCarry(carry.chunk, carry.cursor + 1), carry.chunk[carry.cursor]
+        """The next action; with nothing loaded, the last one again."""
+        left = jnp.maximum(carry.left - 1, 0)
+        return ExecutorCarry(carry.chunk, left), carry.chunk[self.execute - 1 - left]

@@ -1,6 +1,6 @@
 """What a randomisation must offer to an environment; `regrasp.randomization` implements it."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import mujoco
@@ -35,6 +35,7 @@ class Write(NamedTuple):
     """scale, add or set."""
 
 
+@runtime_checkable
 class Randomizer(Protocol):
     """Samples what differs between episodes, from a key, for one simulation (pure, vmapped)."""
 

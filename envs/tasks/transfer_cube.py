@@ -60,7 +60,7 @@ class TransferCube(Task):
 
     def scene(self) -> mujoco.MjSpec:
         spec = self.workcell().spec()
-        add_cube(spec, "cube", self.half_size_m, self.mass_kg, (0.86, 0.18, 0.14, 1))
+        add_cube(spec, "cube", self.half_size_m, self.mass_kg, (0.86, 0.18, 0.14, 1.0))
         for geom in ("table", *self._tips("left"), *_solid(spec, "right")):
             add_contact_sensor(spec, f"cube-{geom}", "cube", geom)
         return spec

@@ -70,7 +70,9 @@ class TransferCubeExpert:
         for tilt in np.linspace(0.2, np.pi / 2, 8):
             c, s = np.cos(tilt), np.sin(tilt)
             pitch = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]).T
-            angles, _ = right.solve(np.array([0.1, -0.019, 0.15]), pitch @ np.diag([-1.0, -1.0, 1.0]), angles)
+            angles, _ = right.solve(
+                np.array([0.1, -0.019, 0.15]), pitch @ np.diag([-1.0, -1.0, 1.0]), angles
+            )
         return angles
 
     def start(self, view: View, seeds: Int[np.ndarray, " rows"]) -> None:
