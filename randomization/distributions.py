@@ -1,7 +1,7 @@
 """Distributions of randomised numbers: small, printable, sampled from a key."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from regrasp.errors import InputError
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """What can be sampled, and says its own range."""
 

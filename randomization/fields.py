@@ -6,6 +6,7 @@ from those fields are recomputed by the world.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -88,7 +89,7 @@ def position_noise() -> Field:
     return Field("position noise", "m", setting="noise_m")
 
 
-def _named(model: mujoco.MjModel, kind: str, name: str) -> mujoco.MjModel:
+def _named(model: mujoco.MjModel, kind: str, name: str) -> Any:
     try:
         return getattr(model, kind)(name)
     except KeyError:
