@@ -21,10 +21,16 @@ def add_cube(
     geom.friction = (0.8, 0.005, 0.0001)
 
 
-def add_contact_sensor(spec: mujoco.MjSpec, name: str, geom1: str, geom2: str) -> None:
-    """A sensor of the number of contacts between two geoms."""
+def add_contact_sensor(
+    spec: mujoco.MjSpec, name: str, geom1: str, geom2: str, normal: bool = False
+) -> None:
+    """A sensor of the contacts between two geoms.
+
+    It counts them; with `normal` it then gives the unit normal of one, from `geom1` to `geom2`.
+    """
     sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
     sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_GEOM, geom1
     sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, geom2
-    # One slot, reporting "found" (bit 0 of the data mask), no reduction.
-    sensor.intprm[:3] = (1, 0, 1)
+    found, normals = mujoco.mjtConDataField.mjCONDATA_FOUND, mujoco.mjtConDataField.mjCONDATA_NORMAL
+    # Which data, no reduction, one slot.
+    sensor.intprm[:3] = (1 << int(found) | normal << int(normals), 0, 1)

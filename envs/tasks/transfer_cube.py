@@ -20,6 +20,8 @@ from regrasp.envs.task import Initial, Task
 from regrasp.envs.view import View, Watch
 
 TABLE_TOP_M = -0.0009
+OPPOSITE = -0.5
+"""Contact normals whose cosine is below this press from opposite sides."""
 
 
 class TransferCubeCarry(NamedTuple):
@@ -62,7 +64,9 @@ class TransferCube(Task):
         spec = self.workcell().spec()
         add_cube(spec, "cube", self.half_size_m, self.mass_kg, (0.86, 0.18, 0.14, 1.0))
         for geom in ("table", *self._tips("left"), *_solid(spec, "right")):
-            add_contact_sensor(spec, f"cube-{geom}", "cube", geom)
+            add_contact_sensor(
+                spec, f"cube-{geom}", "cube", geom, normal=geom in self._tips("left")
+            )
         return spec
 
     def watch(self) -> Watch:
@@ -116,8 +120,9 @@ class TransferCube(Task):
         return view.body_pos["cube"][2] < self.low_m
 
     def _held_by_left(self, view: View) -> Array:
-        first, second = self._tips("left")
-        return self._touched(view, (first,)) & self._touched(view, (second,))
+        """Both tips touch the cube from opposite sides: what lies on top of them is not held."""
+        first, second = (view.sensor[f"cube-{tip}"] for tip in self._tips("left"))
+        return (first[0] > 0) & (second[0] > 0) & (first[1:] @ second[1:] < OPPOSITE)
 
     def _on_table(self, view: View) -> Array:
         return self._touched(view, ("table",))
