@@ -1,1 +1,50 @@
-"""TODO"""
+"""Scripted teachers, by the task they know."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from regrasp.envs import Task, View, load_task
+from regrasp.errors import unknown
+from regrasp.rl.experts.transfer_cube import FLAWLESS, HUMAN, Manner, TransferCubeExpert
+
+
+@runtime_checkable
+class Expert(Protocol):
+    """Plans an episode for every row from the true state at its start, then plays the plans."""
+
+    @property
+    def manner(self) -> Manner:
+        """How it moves."""
+        ...
+
+    def start(self, view: View, seeds: Int[np.ndarray, " rows"]) -> None:
+        """Plan; a seed per row decides its slips and pauses."""
+        ...
+
+    def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]:
+        """The actions of one control step."""
+        ...
+
+
+EXPERTS = {"transfer_cube": TransferCubeExpert}
+MANNERS = {"human": HUMAN, "flawless": FLAWLESS}
+
+
+def load_expert(task: str, manner: str = "human", doing: Task | None = None) -> Expert:
+    """The teacher of a task.
+
+    Args:
+        task: the task's name.
+        manner: human, with slips and pauses, or flawless.
+        doing: the task itself, where its settings are not the default ones.
+
+    Raises:
+        InputError: no teacher knows the task, or there is no such manner.
+    """
+    if task not in EXPERTS:
+        raise unknown("expert", task, EXPERTS)
+    if manner not in MANNERS:
+        raise unknown("manner", manner, MANNERS)
+    return EXPERTS[task](doing or load_task(task), MANNERS[manner])

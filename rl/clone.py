@@ -1,0 +1,209 @@
+"""Cloning: fit a chunked flow policy to demonstrations."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from regrasp.envs import Task
+from regrasp.rl.checkpoint import load_tree, save_tree
+from regrasp.rl.policies.flow import FlowPolicy, Params
+
+Progress = Callable[[int, int, str], None]
+"""(done, total, note)."""
+
+
+@dataclass(frozen=True)
+class CloneConfig:
+    """How a policy is cloned."""
+
+    updates: int = 8000
+    """Gradient steps."""
+    batch: int = 512
+    """Samples in a gradient step."""
+    learning_rate: float = 1e-3
+    """Peak of the cosine schedule."""
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+    average: float = 0.998
+    """Decay of the averaged weights, which are the ones kept."""
+    held_out: float = 0.1
+    """Fraction of the episodes whose loss is only watched."""
+    chunk: int = 16
+    """Actions in a chunk."""
+    knots: int = 5
+    """Knots of a chunk."""
+    width: int = 256
+    """Units of a hidden layer."""
+    depth: int = 3
+    """Hidden layers."""
+    steps: int = 5
+    """Integration steps of the flow."""
+    seed: int = 0
+    """Of initialisation and of the order of samples."""
+
+
+class Samples(NamedTuple):
+    """Training pairs."""
+
+    obs: Float[np.ndarray, "n obs"]
+    latent: Float[np.ndarray, "n latent"]
+    episode: Int[np.ndarray, " n"]
+
+
+class _State(NamedTuple):
+    net: Any
+    average: Any
+    optimizer: Any
+
+
+def flow_policy(task: Task, config: CloneConfig) -> FlowPolicy:
+    """The policy of this configuration for a task's observations and actions."""
+    terms = tuple((name, int(np.prod(shape))) for name, (_, shape) in task.terms.items())
+    starts = dict(zip([n for n, _ in terms], np.cumsum([0] + [s for _, s in terms])[:-1], strict=True))
+    arms = iter(range(starts["joint_pos"], starts["joint_pos"] + dict(terms)["joint_pos"]))
+    workcell = task.workcell()
+    relative = tuple(
+        -1 if i in workcell.gripper_columns else int(next(arms)) for i in range(workcell.action_size)
+    )
+    sizes = {k: v for k, v in asdict(config).items() if k in ("chunk", "knots", "steps", "width", "depth")}
+    return FlowPolicy(terms, relative, **sizes)
+
+
+def samples(
+    policy: FlowPolicy,
+    obs: Mapping[str, Float[np.ndarray, "n _"]],
+    action: Float[np.ndarray, "n action"],
+    episode: Int[np.ndarray, " n"],
+) -> Samples:
+    """One training pair per demonstrated step: its observation and the chunk that followed it.
+
+    Chunks that reach beyond the end of their episode hold its last action.
+    """
+    last = np.searchsorted(episode, episode, side="right") - 1
+    index = np.minimum(np.arange(len(episode))[:, None] + np.arange(policy.chunk), last[:, None])
+    flat = np.concatenate([np.asarray(obs[name]) for name, _ in policy.terms], axis=-1)
+    return Samples(flat, policy.encode(flat, action[index]), np.asarray(episode))
+
+
+def clone(
+    policy: FlowPolicy,
+    data: Samples,
+    config: CloneConfig,
+    folder: Path,
+    progress: Progress = lambda done, total, note: None,
+) -> Params:
+    """Train, writing `params.npz` and `metrics.jsonl` to a folder; a finished folder is read, not redone.
+
+    An interrupted run goes on from its last checkpoint, and ends with the same weights as an undisturbed one.
+
+    Returns:
+        The averaged parameters.
+    """
+    held = data.episode >= (1 - config.held_out) * (data.episode.max() + 1)
+    train = jax.tree.map(jnp.asarray, (data.obs[~held], data.latent[~held]))
+    test = jax.tree.map(jnp.asarray, (data.obs[held], data.latent[held]))
+    params = policy.init(jax.random.key(config.seed), data.obs[~held], data.latent[~held])
+    if (folder / "params.npz").exists():
+        return load_tree(folder / "params.npz", params)
+    fixed = {name: value for name, value in params.items() if name != "net"}
+    optimizer = optax.adamw(
+        optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, 200, config.updates),
+        weight_decay=config.weight_decay,
+    )
+    state = _State(params["net"], params["net"], optimizer.init(params["net"]))
+    state, first, metrics = _resume(folder, state)
+    advance = jax.jit(partial(_advance, policy, config, optimizer, fixed))
+    held_out_loss = jax.jit(lambda net: _mean_loss(policy, {**fixed, "net": net}, *test, jax.random.key(1)))
+    started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
+    for done in range(first, config.updates, _BLOCK):
+        state, loss = advance(state, train, jnp.int32(done))
+        metrics.append(
+            {
+                "step": done + _BLOCK,
+                "loss": float(loss),
+                "held_out_loss": float(held_out_loss(state.average)) if held.any() else None,
+                "wall_s": round(time.monotonic() - started, 2),
+            }
+        )
+        if (done // _BLOCK) % 10 == 9:
+            _save(folder, state, done + _BLOCK, metrics)
+        progress(done + _BLOCK, config.updates, f"loss {metrics[-1]['loss']:.3f}")
+    params = {**fixed, "net": state.average}
+    write_lines(folder / "metrics.jsonl", metrics)
+    save_tree(folder / "params.npz", params)
+    (folder / "checkpoint.npz").unlink(missing_ok=True)
+    return params
+
+
+_BLOCK = 100
+"""Gradient steps per compiled call."""
+
+
+def _advance(
+    policy: FlowPolicy,
+    config: CloneConfig,
+    optimizer: optax.GradientTransformation,
+    fixed: Params,
+    state: _State,
+    train: tuple[Array, Array],
+    first: Array,
+) -> tuple[_State, Array]:
+    """_BLOCK gradient steps; the samples depend on the seed and the number of the step alone."""
+
+    def one(state: _State, step: Array) -> tuple[_State, Array]:
+        key = jax.random.fold_in(jax.random.key(config.seed + 1), step)
+        pick_key, loss_key = jax.random.split(key)
+        pick = jax.random.randint(pick_key, (config.batch,), 0, len(train[0]))
+        loss, gradient = jax.value_and_grad(
+            lambda net: _mean_loss(policy, {**fixed, "net": net}, train[0][pick], train[1][pick], loss_key)
+        )(state.net)
+        updates, memory = optimizer.update(gradient, state.optimizer, state.net)
+        net = optax.apply_updates(state.net, updates)
+        # A young average forgets its start sooner.
+        decay = jnp.minimum(config.average, (step + 1) / (step + 10))
+        average = optax.incremental_update(net, state.average, 1 - decay)
+        return _State(net, average, memory), loss
+
+    state, losses = jax.lax.scan(one, state, first + jnp.arange(_BLOCK))
+    return state, losses.mean()
+
+
+def _mean_loss(policy: FlowPolicy, params: Params, obs: Array, latent: Array, key: Array) -> Array:
+    keys = jax.random.split(key, len(obs))
+    return jax.vmap(policy.loss, (None, 0, 0, 0))(params, obs, latent, keys).mean()
+
+
+def _save(folder: Path, state: _State, done: int, metrics: list[dict[str, Any]]) -> None:
+    write_lines(folder / "metrics.jsonl", metrics)
+    save_tree(folder / "checkpoint.npz", {"state": state, "done": np.int64(done)})
+
+
+def _resume(folder: Path, state: _State) -> tuple[_State, int, list[dict[str, Any]]]:
+    if not (folder / "checkpoint.npz").exists():
+        return state, 0, []
+    found = load_tree(folder / "checkpoint.npz", {"state": state, "done": np.int64(0)})
+    done = int(found["done"])
+    return found["state"], done, [m for m in read_lines(folder / "metrics.jsonl") if m["step"] <= done]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write JSON lines, whole or not at all."""
+    from regrasp.files import whole
+
+    with whole(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,35 @@
+"""Intervals of success rates."""
+
+from typing import NamedTuple
+
+from scipy.stats import norm
+
+from regrasp.errors import InputError
+
+
+class Rate(NamedTuple):
+    """A success rate with its 95 % Wilson interval."""
+
+    successes: int
+    episodes: int
+    rate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:.1%} ({self.low:.1%} to {self.high:.1%}, n={self.episodes})"
+
+
+def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Rate:
+    """Success rate with its Wilson score interval (Wilson, 1927).
+
+    Raises:
+        InputError: no episodes, or more successes than episodes.
+    """
+    if episodes < 1 or not 0 <= successes <= episodes:
+        raise InputError(f"{successes} successes in {episodes} episodes: give 0 <= successes <= episodes, episodes >= 1")
+    z = float(norm.ppf(0.5 + confidence / 2))
+    rate = successes / episodes
+    middle = (rate + z * z / (2 * episodes)) / (1 + z * z / episodes)
+    spread = z / (1 + z * z / episodes) * (rate * (1 - rate) / episodes + z * z / (4 * episodes**2)) ** 0.5
+    return Rate(successes, episodes, rate, max(0.0, middle - spread), min(1.0, middle + spread))
