@@ -32,8 +32,9 @@ def test_gymnasium_finds_no_fault_in_the_single_environment():
         check_env(env.unwrapped, skip_render_check=mode is None)
     env.reset(seed=0)
     if mode:
-        assert env.render().shape == (360, 480, 3)
-        assert np.ptp(env.render()) > 100
+        picture = np.asarray(env.render())
+        assert picture.shape == (360, 480, 3)
+        assert np.ptp(picture) > 100
     env.close()
 
 
