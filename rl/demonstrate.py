@@ -104,8 +104,8 @@ def demonstrate(
 ) -> DemonstrationResult:
     """Collect successful demonstrations and write them as `Episodes`, whole or not at all.
 
-    Attempts are those of the seed's episodes 0, 1, 2, ... in order, until enough have succeeded. It is quick
-    enough to be started again when interrupted: nothing is left of an unfinished run.
+    Attempts are those of the seed's episodes 0, 1, 2, ... in order, until enough have succeeded.
+    An interrupted run leaves nothing behind and is quick enough to be started again.
 
     Args:
         task: a task's name.
@@ -116,19 +116,17 @@ def demonstrate(
         expert: in place of the task's own.
 
     Raises:
-        InputError: an unknown name, a folder that cannot be written, or an expert that hardly ever succeeds.
+        InputError: an unknown name, a folder that cannot be written, or an expert that hardly ever
+            succeeds.
     """
     config = config or DemonstrateConfig()
     expert = expert or load_expert(task, config.manner)
     chosen = randomizer or randomizer_for(task, config.randomize)
-    size = min(BATCH, config.episodes)
     env = BatchEnv(
         load_task(task),
-        size,
+        min(BATCH, config.episodes),
         randomizer=chosen,
         threads=config.threads,
-        seed=config.seed,
-        role=ROLE,
         autoreset=AutoresetMode.DISABLED,
     )
     with EpisodeWriter.to(path, _header(env, task, config, chosen, expert)) as writer:
@@ -213,7 +211,7 @@ class _Played:
 def _play(
     env: BatchEnv, expert: Expert, keys: UInt32[np.ndarray, "rows 2"], note: Callable[[int], None]
 ) -> _Played:
-    """Let the expert play the episodes of these keys, in the first rows; other rows have finished."""
+    """Let the expert play the episodes of these keys in the first rows; others have finished."""
     rows = np.arange(len(keys))
     env.begin(keys, rows)
     expert.start(_first(env.view(), len(rows)), seeds(keys))

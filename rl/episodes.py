@@ -1,4 +1,4 @@
-"""Demonstrations and rollouts on disk: a LeRobot v3.0 folder, and a kept state for every step beside it."""
+"""Demonstrations and rollouts on disk: a LeRobot v3.0 folder, with a kept state for every step."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -76,7 +76,7 @@ class Header:
 
 
 class EpisodeWriter:
-    """Writes a set of episodes, whole or not at all: `with EpisodeWriter.to(path, header) as writer`."""
+    """Writes episodes, whole or not at all: `with EpisodeWriter.to(path, header) as writer`."""
 
     def __init__(self, folder: Path, header: Header):
         self.header = header
@@ -86,7 +86,7 @@ class EpisodeWriter:
     @classmethod
     @contextmanager
     def to(cls, path: str | Path, header: Header) -> "Iterator[EpisodeWriter]":
-        """Collect episodes beside `path`; the folder appears there when the block ends without an error.
+        """Collect episodes beside `path`; the folder is there once the block ends without an error.
 
         An older set of episodes is replaced; `header.meta` may be completed until the block ends.
 
@@ -151,7 +151,7 @@ class EpisodeWriter:
 
 
 class Episodes:
-    """A set of episodes, read from disk: `len(episodes)`, `episodes[i]`, `episodes.snapshots(i)`."""
+    """Episodes read from disk: `len(episodes)`, `episodes[i]`, `episodes.snapshots(i)`."""
 
     def __init__(self, path: Path, header: Header, frames: Frames):
         self.path, self.header = path, header
@@ -174,17 +174,11 @@ class Episodes:
         frames = read(path)
         try:
             header = _header(head, frames)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{path / HEADER} does not fit ({error}): make it again") from None
-        sizes = {ACTION: len(header.actions), STATE: _size(header.terms)}
-        for name, size in sizes.items():
-            have = frames.values[name].shape[1] if name in frames.values else 0
-            if have != size:
-                raise InputError(
-                    f"{path} has {have} numbers in {name}, its terms say {size}: make it again"
-                )
-        if "success" not in frames.extra:
-            raise InputError(f"{path} does not say which episodes succeeded: make it again")
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(
+                f"{path} does not fit its {HEADER} ({reason}): make it again"
+            ) from None
         return cls(path, header, frames)
 
     @property
@@ -226,12 +220,7 @@ class Episodes:
     def __getitem__(self, index: int) -> Episode:
         index = self._checked(index)
         part = slice(self._frames.starts[index], self._frames.starts[index + 1])
-        obs, action, _, _ = self.arrays()
-        return Episode(
-            {name: values[part] for name, values in obs.items()},
-            action[part],
-            bool(self.success[index]),
-        )
+        return Episode(*self._cut(part), success=bool(self.success[index]))
 
     def arrays(
         self,
@@ -241,15 +230,9 @@ class Episodes:
         Int[np.ndarray, " frames"],
         Int[np.ndarray, " frames"],
     ]:
-        """All episodes, one after the other: observation terms, actions, episode and step numbers."""
-        state = self._frames.values[STATE].astype(np.float32, copy=False)
-        action = self._frames.values[ACTION].astype(np.float32, copy=False)
-        return (
-            _split(state, self.terms),
-            action,
-            self._frames.episode_index,
-            self._frames.frame_index,
-        )
+        """All episodes, one after the other: terms, actions, episode and step numbers."""
+        obs, action = self._cut(slice(None))
+        return obs, action, self._frames.episode_index, self._frames.frame_index
 
     def snapshots(self, index: int) -> Snapshot:
         """The kept states of an episode: a stack, whose entry t is the state before action t.
@@ -289,6 +272,11 @@ class Episodes:
             f"{self.lengths.sum()} steps, median {seconds:.2f} s"
         )
 
+    def _cut(self, frames: slice) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Observation terms and actions of some frames."""
+        state, action = (self._frames.values[name][frames] for name in (STATE, ACTION))
+        return _split(state.astype(np.float32), self.terms), action.astype(np.float32)
+
     def _checked(self, index: int) -> int:
         if not -len(self) <= index < len(self):
             raise InputError(f"episode {index} does not exist: choose 0 to {len(self) - 1}")
@@ -302,8 +290,12 @@ def _header(head: dict[str, Any], frames: Frames) -> Header:
         str(name): (str(term["unit"]), tuple(int(n) for n in term["shape"]))
         for name, term in head["terms"].items()
     }
-    if not terms or min((n for _, shape in terms.values() for n in shape), default=1) < 1:
-        raise ValueError("its terms are empty")
+    if min((n for _, shape in terms.values() for n in shape), default=1) < 1:
+        raise ValueError("a term has no numbers")
+    if (width := frames.values[STATE].shape[1]) != _size(terms):
+        raise ValueError(f"{width} numbers in {STATE}, {_size(terms)} in its terms")
+    if "success" not in frames.extra:
+        raise ValueError("it does not say which episodes succeeded")
     actions = frames.names[ACTION] or tuple(map(str, range(frames.values[ACTION].shape[1])))
     return Header(str(head["task"]), frames.fps, terms, actions, frames.robot, dict(head["meta"]))
 
@@ -351,7 +343,7 @@ def _split(state: Float[np.ndarray, "T state"], terms: Terms) -> dict[str, np.nd
 
 
 def _by_column(stack: Snapshot) -> Snapshot:
-    """The same stack with time as the fastest axis: what hardly changes then takes hardly any space."""
+    """The same stack with time as the fastest axis, so that what hardly changes packs well."""
     return Snapshot(
         row=np.asfortranarray(stack.row),
         carry={name: np.asfortranarray(array) for name, array in stack.carry.items()},

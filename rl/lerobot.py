@@ -1,4 +1,4 @@
-"""The LeRobot v3.0 layout, and reading it: numbers per frame in parquet files, and what describes them."""
+"""The LeRobot v3.0 layout, and reading it: numbers per frame, and what describes them."""
 
 import warnings
 from collections.abc import Mapping
@@ -20,6 +20,8 @@ EPISODES, DATA = "meta/episodes", "data"
 FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 MAX_JSON_BYTES = 2**24
 MAX_FRAMES = 2**24
+MAX_WIDTH = 4096
+"""Most numbers of one feature in one frame."""
 MAX_NUMBERS = 2**28
 """Most numbers that are read from the parquet files of one folder (2 GiB as float64)."""
 COUNTERS = ("frame_index", "episode_index", "index", "task_index")
@@ -42,12 +44,14 @@ class Frames:
     """What is done, in words."""
     task_index: Int[np.ndarray, " episodes"] | None = None
     """Which task each episode does; None: the first."""
+    timestamp_s: Float[np.ndarray, " frames"] | None = None
+    """Time in the episode; None: frame number / fps."""
     robot: str = ""
     extra: Mapping[str, Shaped[np.ndarray, " episodes"]] = field(default_factory=dict)
     """Further columns of the table of episodes."""
 
     @property
-    def starts(self) -> Int[np.ndarray, " episodes+1"]:
+    def starts(self) -> Int[np.ndarray, " bounds"]:
         """Where each episode begins, and where the last one ends."""
         return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
 
@@ -63,9 +67,9 @@ class Frames:
 
 
 def read(folder: str | Path) -> Frames:
-    """Read a LeRobot v3.0 folder: every feature of real numbers; images and videos are left out.
+    """Read a LeRobot v3.0 folder: every vector of real numbers; images and videos are left out.
 
-    Counts in `info.json` are often wrong: the frames themselves count, and a difference is warned of.
+    Counts in `info.json` are often wrong: the frames themselves count; a difference is warned of.
 
     Raises:
         InputError: no such folder, another version, or files that are missing, cut short, too large
@@ -74,7 +78,7 @@ def read(folder: str | Path) -> Frames:
     folder = Path(folder)
     info = read_info(folder)
     widths = _widths(folder, info)
-    data = _read_parquet(folder, f"{DATA}/*/*.parquet", [*COUNTERS, *widths])
+    data = _read_parquet(folder, f"{DATA}/*/*.parquet", ["timestamp", *COUNTERS, *widths])
     lengths = _lengths(folder, data)
     values = {name: _numbers(folder, data, name, width) for name, width in widths.items()}
     per_episode = _read_parquet(folder, f"{EPISODES}/*/*.parquet", None)
@@ -85,12 +89,13 @@ def read(folder: str | Path) -> Frames:
             warnings.warn(f"{told}: the frames are taken at their word", stacklevel=2)
     tasks = _read_tasks(folder)
     which = _counter(folder, data, "task_index")[np.cumsum(lengths) - lengths]
-    if which.size and not (0 <= which.min() and which.max() < len(tasks)):
+    if not np.isin(which, np.arange(len(tasks))).all():
         raise _odd(folder / TASKS, f"{len(tasks)} tasks, but the frames name task {which.max()}")
     extra = {f.name: per_episode[f.name].to_numpy() for f in per_episode.schema if _is_extra(f)}
     names = {name: _names(info["features"][name], width) for name, width in widths.items()}
     robot = str(info.get("robot_type") or "")
-    return Frames(float(info["fps"]), lengths, values, names, tasks, which, robot, extra)
+    stamps = _numbers(folder, data, "timestamp", 1)[:, 0]
+    return Frames(float(info["fps"]), lengths, values, names, tasks, which, stamps, robot, extra)
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -137,10 +142,12 @@ def _widths(folder: Path, info: dict[str, Any]) -> dict[str, int]:
         shape = feature.get("shape")
         if feature.get("dtype") not in ("float32", "float64") or name == "timestamp":
             continue
-        if not (isinstance(shape, list) and len(shape) == 1 and type(shape[0]) is int):
-            raise _odd(folder / INFO, f"feature {name!r} has shape {shape}, not one whole number")
-        if not 1 <= shape[0] <= 4096:
-            raise _odd(folder / INFO, f"feature {name!r} has {shape[0]} numbers, not 1 to 4096")
+        if not (isinstance(shape, list) and all(type(size) is int for size in shape)):
+            raise _odd(folder / INFO, f"feature {name!r} has shape {shape}, not whole numbers")
+        if len(shape) != 1:
+            continue
+        if not 1 <= shape[0] <= MAX_WIDTH:
+            raise _odd(folder / INFO, f"{name!r} has {shape[0]} numbers, not 1 to {MAX_WIDTH}")
         widths[name] = shape[0]
     return widths
 
@@ -248,11 +255,11 @@ def _is_extra(column: pa.Field) -> bool:
 
 def _read_tasks(folder: Path) -> tuple[str, ...]:
     """Tasks in the order of their numbers."""
-    table = _read_parquet(folder, TASKS, ["task_index"])
-    names = [name for name in pq.read_schema(folder / TASKS).names if name != "task_index"]
-    if not names:
-        raise _odd(folder / TASKS, "it has no column of tasks")
-    text = _read_parquet(folder, TASKS, names[:1])[names[0]].to_pylist()
+    table = _read_parquet(folder, TASKS, None)
+    names = [name for name in table.column_names if name != "task_index"]
+    if not names or len(names) == len(table.column_names):
+        raise _odd(folder / TASKS, "it does not have a column of tasks and one of their numbers")
+    text = table[names[0]].to_pylist()
     order = _counter(folder, table, "task_index")
     if sorted(order) != list(range(len(order))):
         raise _odd(folder / TASKS, "its tasks are not numbered 0, 1, 2, ...")

@@ -1,7 +1,8 @@
-"""Writing the LeRobot v3.0 layout: one file of frames, with the tables that loaders look things up in."""
+"""Writing the LeRobot v3.0 layout: one file of frames, and the tables that loaders look up."""
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def write(folder: Path, frames: Frames) -> None:
     }
     stats = [
         figures({name: array[a:b] for name, array in columns.items()})
-        for a, b in zip(frames.starts[:-1], frames.starts[1:], strict=True)
+        for a, b in pairwise(frames.starts)
     ]
     write_json(folder / INFO, _info(frames, features))
     write_json(folder / STATS, figures(columns))
@@ -50,10 +51,10 @@ def _file(chunk: int = 0, file: int = 0) -> str:
 
 def _columns(frames: Frames, tasks: np.ndarray) -> dict[str, np.ndarray]:
     """Every column of the data files."""
-    frame = frames.frame_index
+    frame, stamps = frames.frame_index, frames.timestamp_s
     return {
         **{name: np.asarray(array, np.float32) for name, array in frames.values.items()},
-        "timestamp": (frame / frames.fps).astype(np.float32),
+        "timestamp": np.asarray(frame / frames.fps if stamps is None else stamps, np.float32),
         "frame_index": frame,
         "episode_index": frames.episode_index,
         "index": np.arange(len(frame)),
@@ -126,7 +127,7 @@ def _write_data(path: Path, columns: dict[str, np.ndarray], starts: np.ndarray) 
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({name: _arrow(array) for name, array in columns.items()})
     with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
-        for a, b in zip(starts[:-1], starts[1:], strict=True):
+        for a, b in pairwise(starts):
             writer.write_table(table.slice(a, b - a), row_group_size=int(b - a))
 
 

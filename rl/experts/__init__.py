@@ -1,6 +1,7 @@
 """Scripted teachers, by the task they know."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -28,7 +29,7 @@ class Expert(Protocol):
         ...
 
 
-EXPERTS = {"transfer_cube": TransferCubeExpert}
+EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {"transfer_cube": TransferCubeExpert}
 MANNERS = {"human": HUMAN, "flawless": FLAWLESS}
 
 
