@@ -11,7 +11,10 @@ def add_cube(
     mass_kg: float,
     rgba: tuple[float, float, float, float],
 ) -> None:
-    """A free cube: body, joint and geom all have this name. Its faces take torsional friction like the tips."""
+    """A free cube: body, joint and geom all have this name.
+
+    Its faces take torsional friction like the tips.
+    """
     body = spec.worldbody.add_body(name=name, pos=(0, 0, half_size_m))
     body.add_freejoint(name=name)
     geom = body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, size=np.full(3, half_size_m))

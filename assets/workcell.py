@@ -1,4 +1,7 @@
-"""A workcell: two arms at a table, with its cameras. World frame: x to the right arm, z up, metres."""
+"""A workcell: two arms at a table, with its cameras.
+
+World frame: x to the right arm, z up, metres.
+"""
 
 from dataclasses import dataclass
 
@@ -46,7 +49,8 @@ class Workcell:
     def spec(self) -> mujoco.MjSpec:
         """The workcell as a MuJoCo specification, to which a task adds its objects.
 
-        Placement, table and cameras: figures of the ALOHA 2 model in MuJoCo Menagerie (BSD-3-Clause).
+        Placement, table and cameras: figures of the ALOHA 2 model in MuJoCo Menagerie
+        (BSD-3-Clause).
         """
         spec = mujoco.MjSpec()
         spec.modelname = f"aloha_{self.arm.name}"

@@ -1,4 +1,4 @@
-"""Task x world x control x randomizer, as a Gymnasium vector environment whose states can be kept."""
+"""Task x world x control x randomizer: a Gymnasium vector environment with states to keep."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +26,10 @@ from regrasp.errors import InputError
 
 Obs = dict[str, Float32[np.ndarray, "envs _"]]
 RESET_ROWS = 16
-"""Rows per call of the reset functions: always the same program, so that a key gives the same bits in any batch."""
+"""Rows per call of the reset functions.
+
+Always the same program, so that a key gives the same bits in any batch.
+"""
 
 
 class Carry(NamedTuple):
@@ -53,10 +56,12 @@ class Outcome(NamedTuple):
 
 
 class BatchEnv(VectorEnv):
-    """Many simulations of one task. Observations are named float32 terms; actions are joint targets.
+    """Many simulations of one task.
 
-    Autoreset is Gymnasium's SAME_STEP, or DISABLED: then a finished row is frozen (its reward is 0 and
-    its state does not change) until it is reset or restored.
+    Observations are named float32 terms; actions are joint targets.
+
+    Autoreset is Gymnasium's SAME_STEP, or DISABLED: then a finished row is frozen (its reward is 0
+    and its state does not change) until it is reset or restored.
 
     `info["success"]` is boolean, one per environment, for the step just taken.
     """
@@ -121,7 +126,7 @@ class BatchEnv(VectorEnv):
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)), bool)
         if mask.shape != (self.num_envs,):
             raise InputError(
-                f"reset_mask has shape {mask.shape}: give one boolean for each of {self.num_envs} rows"
+                f"reset_mask has shape {mask.shape}: give one for each of {self.num_envs} rows"
             )
         if seed is not None:
             self._seed(seed, self._role)
@@ -134,7 +139,8 @@ class BatchEnv(VectorEnv):
         actions = self._checked(actions)
         active = None if not self._done.any() else np.flatnonzero(~self._done)
         self._carry, command = self._send(self._carry, actions, ~self._done)
-        self._world.step(*(np.asarray(x) for x in command), self.substeps, active)
+        before, after, switch = (np.asarray(part) for part in command)
+        self._world.step(before, after, switch, self.substeps, active)
         self._carry, outcome = self._look(self._carry, self._world.block(), ~self._done)
         return self._close_step(outcome)
 
@@ -220,7 +226,8 @@ class BatchEnv(VectorEnv):
         rows = self._checked_rows(rows)
         if snapshot.stacked and len(snapshot) != len(rows):
             raise InputError(
-                f"{len(snapshot)} snapshots for {len(rows)} rows: give as many rows, or use fork to copy each"
+                f"{len(snapshot)} snapshots for {len(rows)} rows: give as many rows, "
+                "or use fork to copy each"
             )
         return self._put(snapshot, rows, None, physics)
 
@@ -305,7 +312,9 @@ class BatchEnv(VectorEnv):
 
     def _spaces(self) -> None:
         unbounded = partial(gymnasium.spaces.Box, -np.inf, np.inf, dtype=np.float32)
-        terms = {name: unbounded(shape=shape) for name, (_, shape) in self.task.terms.items()}
+        terms: dict[str, gymnasium.Space] = {
+            name: unbounded(shape=shape) for name, (_, shape) in self.task.terms.items()
+        }
         self.single_observation_space = gymnasium.spaces.Dict(terms)
         self.single_action_space = gymnasium.spaces.Box(
             self.control.low, self.control.high, dtype=np.float32
@@ -506,7 +515,8 @@ def _substeps(task: Task, model: mujoco.MjModel) -> int:
     substeps = task.control_dt_s / model.opt.timestep
     if abs(substeps - round(substeps)) > 1e-6 or substeps < 1:
         raise InputError(
-            f"control_dt_s {task.control_dt_s} is not a whole number of {model.opt.timestep} s physics steps"
+            f"control_dt_s {task.control_dt_s} is not a whole number of "
+            f"{model.opt.timestep} s physics steps"
         )
     return round(substeps)
 

@@ -1,4 +1,4 @@
-"""Joint-position targets at the control rate: limits, units and command latency, for one simulation."""
+"""Joint-position targets at the control rate: limits, units, command latency; one simulation."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class ControlCarry(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What the servos are told in one control period: `before`, and from substep `switch` on `after`."""
+    """What the servos are told in a control period: `before`, and from substep `switch` `after`."""
 
     before: Float[Array, " action"]
     after: Float[Array, " action"]
@@ -35,7 +35,7 @@ class Control:
     """Turns actions into servo targets.
 
     An action is float32, one number per commanded joint: an absolute target in rad, or a normalised
-    opening for a gripper. A command takes effect `latency` after it was sent, to the physics substep.
+    opening for a gripper. A command takes effect `latency` after it was sent, to the substep.
     """
 
     workcell: Workcell

@@ -20,7 +20,10 @@ class ExecutorCarry(NamedTuple):
 
 @dataclass(frozen=True)
 class Executor:
-    """Receding-horizon execution: of each chunk the first `execute` actions are played, then a new one is due."""
+    """Receding-horizon execution.
+
+    Of each chunk the first `execute` actions are played, then a new one is due.
+    """
 
     chunk: int
     """Actions in a chunk."""

@@ -22,12 +22,15 @@ class Draw(NamedTuple):
 
 
 class Write(NamedTuple):
-    """How one row's numbers change one model field: nominal value times (or plus, or replaced by) number."""
+    """How one row's numbers change one model field.
+
+    The nominal value times the number, or plus it, or replaced by it.
+    """
 
     row: str
     field: str
     """MuJoCo model field."""
-    index: Int[np.ndarray, " k"]
+    entries: Int[np.ndarray, " k"]
     """Where in the flattened field."""
     source: Int[np.ndarray, " k"]
     """Which of the row's numbers goes there."""

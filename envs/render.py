@@ -28,7 +28,7 @@ def check_rendering() -> None:
 
 
 class Camera:
-    """Draws rows of an environment from a named camera of the workcell, or from the standard view."""
+    """Draws rows of an environment from a camera of the workcell, or from the standard view."""
 
     def __init__(self, env: BatchEnv, name: str | None = None, width: int = 480, height: int = 360):
         """Open a renderer.

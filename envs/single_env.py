@@ -1,6 +1,6 @@
 """One simulation as a plain Gymnasium environment."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,7 +12,7 @@ from regrasp.errors import unknown
 class SingleEnv(gymnasium.Env):
     """A `BatchEnv` of one row (autoreset DISABLED) behind Gymnasium's single-environment face."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
 
     def __init__(self, batch: BatchEnv, render_mode: str | None = None):
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:

@@ -86,7 +86,7 @@ class Snapshot:
     def save(self, path: str | Path) -> None:
         """Write to an .npz file, whole or not at all. Nothing in it is pickled."""
         meta = {"format": FORMAT, "task": self.task, "fingerprint": self.fingerprint}
-        arrays = {
+        arrays: dict[str, Any] = {
             "meta": np.array(json.dumps(meta)),
             "row": self.row,
             **{f"carry/{name}": array for name, array in self.carry.items()},

@@ -19,7 +19,10 @@ class Initial(NamedTuple):
     """Where one episode starts."""
 
     qpos: dict[str, Float[Array, " _"]]
-    """Joint name -> position, for the joints that do not start at home (free joints: pos in m, quat wxyz)."""
+    """Joint name -> position, for the joints that do not start at home.
+
+    Free joints: position in m, then quaternion wxyz.
+    """
     carry: Carry
 
 
@@ -27,7 +30,8 @@ class Initial(NamedTuple):
 class Task(ABC):
     """Scene, starts, observations, reward, success and failure.
 
-    Every method after `scene` and `watch` is pure `jax.numpy` for ONE simulation; environments vmap them.
+    Every method after `scene` and `watch` is pure `jax.numpy` for ONE simulation; environments
+    vmap them.
     """
 
     horizon_s: float = 8.0
@@ -36,8 +40,11 @@ class Task(ABC):
     """Control period, a whole number of physics steps."""
 
     terms: ClassVar[Mapping[str, tuple[str, tuple[int, ...]]]]
-    """Observation term -> (unit, shape). Noise follows the unit: rad and rot (rotation entries) take
-    angular noise, m takes position noise, 1 takes none."""
+    """Observation term -> (unit, shape).
+
+    Noise follows the unit: rad and rot (rotation entries) take angular noise, m takes position
+    noise, 1 takes none.
+    """
 
     @abstractmethod
     def workcell(self) -> Workcell:

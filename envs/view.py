@@ -37,7 +37,7 @@ class Watch:
 
 
 class Window:
-    """Gathers watched engine arrays into one float32 block per simulation, and splits a block into a View.
+    """Gathers watched engine arrays into a float32 block per simulation; makes Views of blocks.
 
     One block means one transfer to JAX per step.
     """

@@ -18,10 +18,10 @@ _NONE = int(mujoco.mjtStage.mjSTAGE_NONE)
 
 
 class CpuWorld:
-    """Simulations as rows of `mujoco.batch`, float64, bit-identical at any thread count, row and batch size.
+    """Simulations as rows of `mujoco.batch`, float64, exact at any thread count, row, batch size.
 
-    The batch is persistent and every step ends with positions, velocities and sensors of the new state:
-    the next step goes on from them, so fresh observations cost nothing.
+    The batch is persistent and every step ends with positions, velocities and sensors of the new
+    state: the next step goes on from them, so fresh observations cost nothing.
     """
 
     def __init__(
@@ -140,8 +140,8 @@ class CpuWorld:
 
         Args:
             rows: simulations, sorted.
-            fields: field -> values; n divides k, and each value serves k / n consecutive rows. Fields in use
-                but not given take the model's own values.
+            fields: field -> values; n divides k, and each value serves k / n consecutive rows.
+                Fields in use but not given take the model's own values.
         """
         self.use_fields(fields)
         if not self.fields:
@@ -174,11 +174,11 @@ class CpuWorld:
             flat = fields[write.field].reshape(count, -1)
             numbers = draw[write.row].astype(np.float64)[:, write.source]
             if write.how == "scale":
-                flat[:, write.index] *= numbers
+                flat[:, write.entries] *= numbers
             elif write.how == "add":
-                flat[:, write.index] += numbers
+                flat[:, write.entries] += numbers
             else:
-                flat[:, write.index] = numbers
+                flat[:, write.entries] = numbers
         return fields
 
 

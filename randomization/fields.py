@@ -1,7 +1,7 @@
 """What a table row may change: one small function per quantity.
 
-A function says which entries of which MuJoCo model fields its numbers reach. Constants that MuJoCo derives
-from those fields are recomputed by the world.
+A function says which entries of which MuJoCo model fields its numbers reach. Constants that MuJoCo
+derives from those fields are recomputed by the world.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,8 +48,8 @@ def body_mass(body: str) -> Field:
 def slide_friction(name: str, geoms: Sequence[str]) -> Field:
     """Sliding friction of some geoms, by one common factor.
 
-    A contact takes the larger friction of its two geoms, or that of the one with the higher priority, so
-    name every geom that could rule.
+    A contact takes the larger friction of its two geoms, or that of the one with the higher
+    priority, so name every geom that could rule.
     """
 
     def writes(model: mujoco.MjModel, row: str) -> list[Write]:

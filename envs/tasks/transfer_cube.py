@@ -1,7 +1,7 @@
 """The right arm picks up a cube and hands it to the left arm.
 
-The staged reward is that of the ALOHA simulation benchmark (Zhao et al., 2023): touched 1, lifted 2,
-touched by the other 3, transferred 4.
+The staged reward is that of the ALOHA simulation benchmark (Zhao et al., 2023): touched 1,
+lifted 2, touched by the other 3, transferred 4.
 """
 
 from dataclasses import dataclass
