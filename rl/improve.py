@@ -146,7 +146,7 @@ class Improver:
         success = outcomes.success.reshape(config.groups, config.tries).astype(np.float32)
         kept = informative(success)
         advantage = np.repeat(leave_one_out(success) * kept[:, None], 1, axis=1).ravel()
-        net, optimizer = self._learn(obs, paths, running, advantage, jax.random.fold_in(key, 2))
+        net, optimizer, shift = self._learn(obs, paths, running, advantage, jax.random.fold_in(key, 2))
         self._state = _State(
             net,
             optimizer,
@@ -164,6 +164,7 @@ class Improver:
             "start_fraction": float(at_start.mean()),
             "phase": float(choice.phase.mean()),
             "start_rate": float(success[at_start].mean()) if at_start.any() else None,
+            "shift": shift,
             "unstable": int(outcomes.unstable.sum()),
         }
 
@@ -202,13 +203,17 @@ class Improver:
 
     def _learn(
         self, obs: np.ndarray, paths: np.ndarray, running: np.ndarray, advantage: np.ndarray, key: Array
-    ) -> tuple[Any, Any]:
-        """Clipped policy-gradient steps on the decisions of informative groups."""
+    ) -> tuple[Any, Any, float]:
+        """Clipped policy-gradient steps on the decisions of informative groups.
+
+        Returns:
+            Weights, optimizer state, and the mean squared log-ratio of the last step: how far the policy moved.
+        """
         config, state = self._config, self._state
         keep = running & (advantage != 0)[None]
         net, optimizer = state.net, state.optimizer
         if not keep.any():
-            return net, optimizer
+            return net, optimizer, 0.0
         data = Decisions(obs[keep], paths[keep], np.broadcast_to(advantage, keep.shape)[keep])
         size = config.minibatch
         batches = max(1, len(data.obs) // size)
@@ -218,8 +223,8 @@ class Improver:
             order = np.resize(rng.permutation(len(data.obs)), batches * size)
             for pick in order.reshape(batches, size):
                 part = Decisions(*(x[pick] for x in data))
-                net, optimizer = self._update(net, optimizer, part, old[pick])
-        return net, optimizer
+                net, optimizer, shift = self._update(net, optimizer, part, old[pick])
+        return net, optimizer, float(shift)
 
     def _batched_log_prob(self, data: Decisions) -> np.ndarray:
         """Log-likelihoods under the weights that made the choices, in calls of one size."""
@@ -229,20 +234,24 @@ class Improver:
         parts = [self._log_prob(params, data.obs[i], FlowPath(data.path[i])) for i in index]
         return np.concatenate([np.asarray(p) for p in parts])[:n]
 
-    def _update_once(self, net: Any, optimizer: Any, part: Decisions, old: Array) -> tuple[Any, Any]:
+    def _update_once(
+        self, net: Any, optimizer: Any, part: Decisions, old: Array
+    ) -> tuple[Any, Any, Array]:
         config, policy = self._config, self._policy
 
-        def loss(net: Any) -> Array:
+        def loss(net: Any) -> tuple[Array, Array]:
             params = {**self._fixed, "net": net}
             new = jax.vmap(partial(policy.log_prob, sigma=config.sigma), (None, 0, 0))(
                 params, part.obs, FlowPath(part.path)
             )
             ratio = jnp.exp(new - old)
             clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
-            return -jnp.mean(jnp.minimum(ratio * part.advantage, clipped * part.advantage))
+            gain = jnp.minimum(ratio * part.advantage, clipped * part.advantage)
+            return -jnp.mean(gain), jnp.mean((new - old) ** 2)
 
-        updates, optimizer = self._optimizer.update(jax.grad(loss)(net), optimizer, net)
-        return optax.apply_updates(net, updates), optimizer
+        gradient, shift = jax.grad(loss, has_aux=True)(net)
+        updates, optimizer = self._optimizer.update(gradient, optimizer, net)
+        return optax.apply_updates(net, updates), optimizer, shift
 
     # ---- checkpoints ----
 

@@ -99,11 +99,12 @@ class FlowPolicy:
         return knots.reshape(len(chunks), -1).astype(np.float32)
 
     def decode(
-        self, params: Params, obs: Float[Array, " obs"], latent: Float[Array, " latent"]
-    ) -> Float[Array, "chunk action"]:
+        self, params: Params, obs: Float[Array, "... obs"], latent: Float[Array, "... latent"]
+    ) -> Float[Array, "... chunk action"]:
         """The chunk of a normalised latent."""
         knots = latent * params["latent_std"] + params["latent_mean"]
-        return self.basis @ knots.reshape(self.knots, self.action_size) + self._origin(obs)
+        knots = knots.reshape(*latent.shape[:-1], self.knots, self.action_size)
+        return self.basis @ knots + self._origin(obs)[..., None, :]
 
     def velocity(
         self, params: Params, obs: Float[Array, " obs"], latent: Float[Array, " latent"], time: Array
@@ -124,8 +125,8 @@ class FlowPolicy:
         return jnp.mean((self.velocity(params, obs, point, time) - (target - noise)) ** 2)
 
     def act(
-        self, params: Params, obs: Float[Array, " obs"], noise: Float[Array, " latent"]
-    ) -> Float[Array, "chunk action"]:
+        self, params: Params, obs: Float[Array, "... obs"], noise: Float[Array, "... latent"]
+    ) -> Float[Array, "... chunk action"]:
         """The chunk that the flow makes of this noise: deterministic, and what is exported."""
         point = noise
         for step in range(self.steps):
@@ -158,8 +159,12 @@ class FlowPolicy:
 
     def _origin(self, obs: Any) -> Any:
         """What the actions are relative to: measured joints for the arms, 0 for the grippers."""
-        index = np.array(self.relative_to)
-        return obs[..., np.maximum(index, 0)] * (index >= 0)
+        # A matrix rather than an index: it exports to any runtime.
+        pick = np.zeros((self.obs_size, self.action_size), np.float32)
+        for column, row in enumerate(self.relative_to):
+            if row >= 0:
+                pick[row, column] = 1
+        return obs @ pick
 
 
 class Velocity(nn.Module):
@@ -173,7 +178,8 @@ class Velocity(nn.Module):
     def __call__(self, obs: Array, point: Array, time: Array) -> Array:
         waves = jnp.asarray(2.0 ** np.arange(4) * np.pi, jnp.float32)
         clock = jnp.concatenate([jnp.sin(waves * time), jnp.cos(waves * time)])
-        hidden = nn.Dense(self.width)(jnp.concatenate([obs, point, clock]))
+        clock = jnp.broadcast_to(clock, (*obs.shape[:-1], len(clock)))
+        hidden = nn.Dense(self.width)(jnp.concatenate([obs, point, clock], axis=-1))
         for _ in range(self.depth):
             hidden = hidden + nn.Dense(self.width)(nn.silu(nn.LayerNorm()(hidden)))
         return nn.Dense(self.size, kernel_init=nn.initializers.zeros)(nn.silu(hidden))

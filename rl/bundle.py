@@ -1,0 +1,122 @@
+"""Exporting a policy as a bundle: policy.onnx and policy.json, to be run by `regrasp.rl.runner`."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+from jax2onnx import to_onnx
+
+import regrasp
+from regrasp.envs import Task
+from regrasp.errors import InputError
+from regrasp.files import whole
+from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.runner import FORMAT, BundleError, Runner
+
+BUNDLES = Path(__file__).parent / "bundles"
+"""Policies that ship with the package, usable by name."""
+
+
+def export(
+    policy: FlowPolicy, params: Params, task: Task, name: str, folder: Path, provenance: dict[str, Any]
+) -> Path:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        policy: what is exported, with its parameters.
+        params: its weights and normalisation.
+        task: what it does.
+        name: the task's name.
+        folder: the bundle's own folder.
+        provenance: where the weights come from, kept as it is.
+
+    Returns:
+        The folder.
+    """
+    graph = _graph(policy, params, task)
+    meta = {
+        "format": FORMAT,
+        "task": name,
+        "observations": [
+            {"name": term, "unit": unit, "shape": list(shape)} for term, (unit, shape) in task.terms.items()
+        ],
+        "action": {
+            "names": list(task.workcell().action_names),
+            "meaning": "absolute joint targets in rad; grippers as normalised opening, 0 closed, 1 open",
+        },
+        "normalisation": "inside the graph",
+        "rate_hz": round(1 / task.control_dt_s, 3),
+        "chunk": policy.chunk,
+        "execute": policy.chunk,
+        "noise_size": policy.latent_size,
+        "integration_steps": policy.steps,
+        "provenance": {"regrasp": regrasp.__version__, **provenance},
+        "sha256": {"policy.onnx": hashlib.sha256(graph).hexdigest()},
+    }
+    with whole(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "policy.onnx").write_bytes(graph)
+        (temporary / "policy.json").write_text(json.dumps(meta, indent=1) + "\n")
+    return folder
+
+
+def load_bundle(where: str | Path, threads: int = 0) -> Runner:
+    """The bundle in a folder, in a run's folder, or of a shipped name.
+
+    Raises:
+        InputError: there is none, or it cannot be run.
+    """
+    shipped = sorted(p.parent.name for p in BUNDLES.glob("*/policy.json"))
+    places = [Path(where), Path(where) / "bundle" / "improved", Path(where) / "bundle" / "clone"]
+    if str(where) in shipped:
+        places.append(BUNDLES / str(where))
+    for place in places:
+        if (place / "policy.json").exists():
+            try:
+                return Runner(place, threads)
+            except BundleError as error:
+                raise InputError(str(error)) from None
+    names = f" or one of {', '.join(shipped)}" if shipped else ""
+    raise InputError(f"no bundle at {where}: give a bundle's folder, a run's folder{names}")
+
+
+def _graph(policy: FlowPolicy, params: Params, task: Task) -> bytes:
+    """The deterministic map from observation terms and noise to chunks, for any number of rows."""
+    frozen = jax.tree.map(jnp.asarray, params)
+    names = [name for name, _ in policy.terms]
+
+    def act(*inputs: Any) -> Any:
+        obs = policy.flat(dict(zip(names, inputs[:-1], strict=True)))
+        return policy.act(frozen, obs, inputs[-1])
+
+    shapes = [("rows", *task.terms[name][1]) for name in names] + [("rows", policy.latent_size)]
+    model = to_onnx(act, inputs=shapes)
+    wanted = [f"obs_{name}" for name in names] + ["noise"]
+    _rename(model, dict(zip([i.name for i in model.graph.input], wanted, strict=True)))
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
+    """Give a graph's inputs readable names."""
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = names.get(name, name)
+    for value in model.graph.input:
+        value.name = names.get(value.name, value.name)
+
+
+def largest_difference(
+    policy: FlowPolicy, params: Params, runner: Runner, obs: dict[str, np.ndarray], key: jax.Array
+) -> float:
+    """Largest difference (rad or opening) between the exported and the original chunks, given the same noise."""
+    rows = len(next(iter(obs.values())))
+    noise = jax.random.normal(key, (rows, policy.latent_size))
+    ours = jax.jit(policy.act)(params, policy.flat(obs), noise)
+    theirs = runner.chunks(obs, np.asarray(noise))
+    return float(np.abs(np.asarray(ours) - theirs).max())

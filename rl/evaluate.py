@@ -1,0 +1,145 @@
+"""Judging: success rates with intervals and times to success, on seeds that nothing was trained on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+from regrasp.envs import BatchEnv, episode_keys, role_key
+from regrasp.envs.view import View
+from regrasp.errors import InputError
+from regrasp.rl.rollout import Outcomes, rollout, times_s
+from regrasp.rl.stats import Rate, wilson
+
+Progress = Callable[[int, int, str], None]
+
+
+class ChunkPolicy(Protocol):
+    """What can be judged: chunks from observations and noise, for all rows at once."""
+
+    @property
+    def noise_size(self) -> int: ...
+
+    def chunks(
+        self, obs: dict[str, Float32[np.ndarray, "rows _"]], noise: Float32[np.ndarray, "rows noise"]
+    ) -> Float32[np.ndarray, "rows chunk action"]: ...
+
+
+class Teacher(Protocol):
+    """A scripted expert."""
+
+    def start(self, view: View, seeds: Any) -> None: ...
+
+    def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a policy did."""
+
+    policy: str
+    task: str
+    physics: str
+    """nominal or table."""
+    seed: int
+    horizon_s: float
+    success: Bool[np.ndarray, " episodes"]
+    times_s: Float[np.ndarray, " episodes"]
+    """Time to success; failures count as the horizon."""
+
+    @property
+    def rate(self) -> Rate:
+        return wilson(int(self.success.sum()), len(self.success))
+
+    @property
+    def median_time_s(self) -> float:
+        return float(np.median(self.times_s))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; the first five entries of a rate are those of `Rate`."""
+        return {
+            "policy": self.policy,
+            "task": self.task,
+            "physics": self.physics,
+            **self.rate._asdict(),
+            "median_time_s": round(self.median_time_s, 4),
+            "horizon_s": self.horizon_s,
+            "seed": self.seed,
+            "times_s": [round(float(t), 4) for t in self.times_s],
+            "success": [bool(s) for s in self.success],
+        }
+
+    def __str__(self) -> str:
+        return f"{self.policy:<13} {self.physics:<8} {self.rate!s:<34} median {self.median_time_s:.2f} s"
+
+
+def evaluate(
+    env: BatchEnv,
+    policy: ChunkPolicy | Teacher,
+    *,
+    episodes: int,
+    seed: int,
+    labels: tuple[str, str, str],
+    progress: Progress = lambda done, total, note: None,
+) -> Evaluation:
+    """Run episodes of the role `evaluate`, as many at a time as the environment has rows.
+
+    Args:
+        env: autoreset DISABLED, with the policy's executor.
+        policy: a chunk policy, or a scripted teacher.
+        episodes: how many.
+        seed: of starts, physics and policy noise. The same seed gives every policy the same starts.
+        labels: policy, task and physics, as the result will carry them.
+        progress: called after every batch.
+
+    Raises:
+        InputError: fewer than one episode.
+    """
+    if episodes < 1:
+        raise InputError(f"episodes {episodes}: choose 1 or more")
+    success, times = [], []
+    for first in range(0, episodes, env.num_envs):
+        keys = episode_keys(seed, "evaluate", first, env.num_envs)
+        env.begin(keys)
+        noise_key = jax.random.fold_in(jax.random.fold_in(role_key(seed, "evaluate"), 2**31), first)
+        outcomes = _teach(env, policy, np.asarray(keys)) if hasattr(policy, "start") else _play(env, policy, noise_key)
+        success.append(outcomes.success)
+        times.append(times_s(outcomes, env.task.control_dt_s, env.task.horizon_s))
+        progress(min(first + env.num_envs, episodes), episodes, f"{np.concatenate(success)[:episodes].mean():.0%}")
+    name, task, physics = labels
+    return Evaluation(
+        policy=name,
+        task=task,
+        physics=physics,
+        seed=seed,
+        horizon_s=env.task.horizon_s,
+        success=np.concatenate(success)[:episodes],
+        times_s=np.concatenate(times)[:episodes],
+    )
+
+
+def _play(env: BatchEnv, policy: Any, key: jax.Array) -> Outcomes:
+    def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
+        noise = jax.random.normal(jax.random.fold_in(key, decision), (env.num_envs, policy.noise_size))
+        return policy.chunks(obs, np.asarray(noise))
+
+    return rollout(env, act, env.observe())
+
+
+def _teach(env: BatchEnv, teacher: Any, keys: np.ndarray) -> Outcomes:
+    """A teacher acts at every step on what it truly sees."""
+    teacher.start(env.view(), keys[:, 0].astype(np.int64) * 2**31 + keys[:, 1])
+    success, unstable = np.zeros(env.num_envs, bool), np.zeros(env.num_envs, bool)
+    steps = np.zeros(env.num_envs, int)
+    for step in range(env.horizon):
+        running = ~env.done
+        if not running.any():
+            break
+        *_, info = env.step(teacher.act(step, env.view()))
+        success |= running & info["success"]
+        unstable |= running & info["unstable"]
+        steps += running
+    return Outcomes(success, steps, unstable, int(steps.sum()))
