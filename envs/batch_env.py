@@ -459,7 +459,7 @@ class BatchEnv(VectorEnv):
     def _put(self, snapshot: Snapshot, rows: np.ndarray, keys: Any, physics: str) -> Obs:
         if physics not in ("snapshot", "row"):
             raise InputError(f"physics {physics!r}: choose 'snapshot' or 'row'")
-        stack = self._at_chunk_boundary(snapshot.stack())
+        stack = self.at_chunk_boundary(snapshot.stack())
         check_fit(stack, self.model, self.fingerprint, self._world.rows.shape[1], self._shapes())
         self._start(rows)
         source = np.repeat(np.arange(len(stack)), len(rows) // len(stack))
@@ -475,7 +475,7 @@ class BatchEnv(VectorEnv):
         self._done[rows] = False
         return self.observe()
 
-    def _at_chunk_boundary(self, stack: Snapshot) -> Snapshot:
+    def at_chunk_boundary(self, stack: Snapshot) -> Snapshot:
         """The same states; where no chunk is pending, under this environment's executor."""
         if np.any(stack.carry.get("executor.left", 1)):
             return stack

@@ -23,7 +23,12 @@ BUNDLES = Path(__file__).parent / "bundles"
 
 
 def export(
-    policy: FlowPolicy, params: Params, task: Task, name: str, folder: Path, provenance: dict[str, Any]
+    policy: FlowPolicy,
+    params: Params,
+    task: Task,
+    name: str,
+    folder: Path,
+    provenance: dict[str, Any],
 ) -> Path:
     """Write a bundle, whole or not at all.
 
@@ -43,7 +48,8 @@ def export(
         "format": FORMAT,
         "task": name,
         "observations": [
-            {"name": term, "unit": unit, "shape": list(shape)} for term, (unit, shape) in task.terms.items()
+            {"name": term, "unit": unit, "shape": list(shape)}
+            for term, (unit, shape) in task.terms.items()
         ],
         "action": {
             "names": list(task.workcell().action_names),
@@ -114,7 +120,7 @@ def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
 def largest_difference(
     policy: FlowPolicy, params: Params, runner: Runner, obs: dict[str, np.ndarray], key: jax.Array
 ) -> float:
-    """Largest difference (rad or opening) between the exported and the original chunks, given the same noise."""
+    """Largest difference (rad or opening) between exported and original chunks, given the same noise."""
     rows = len(next(iter(obs.values())))
     noise = jax.random.normal(key, (rows, policy.latent_size))
     ours = jax.jit(policy.act)(params, policy.flat(obs), noise)

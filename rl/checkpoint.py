@@ -29,7 +29,9 @@ def load_tree(path: str | Path, like: Any) -> Any:
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
     except FileNotFoundError:
-        raise InputError(f"no checkpoint at {path}: check the path, or run the step that makes it") from None
+        raise InputError(
+            f"no checkpoint at {path}: check the path, or run the step that makes it"
+        ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"checkpoint {path} is not whole ({error}): make it again") from None
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)

@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from regrasp.envs import Task
+from regrasp.errors import InputError, check_positive
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.policies.flow import FlowPolicy, Params
 
@@ -51,6 +52,15 @@ class CloneConfig:
     seed: int = 0
     """Of initialisation and of the order of samples."""
 
+    def __post_init__(self) -> None:
+        positive = ("updates", "batch", "learning_rate", "chunk", "width", "depth", "steps")
+        check_positive(self, positive)
+        if not 2 <= self.knots <= self.chunk or not 0 <= self.held_out < 1:
+            raise InputError(
+                f"knots {self.knots} and held_out {self.held_out}: "
+                "choose 2 <= knots <= chunk and 0 <= held_out < 1"
+            )
+
 
 class Samples(NamedTuple):
     """Training pairs."""
@@ -69,13 +79,20 @@ class _State(NamedTuple):
 def flow_policy(task: Task, config: CloneConfig) -> FlowPolicy:
     """The policy of this configuration for a task's observations and actions."""
     terms = tuple((name, int(np.prod(shape))) for name, (_, shape) in task.terms.items())
-    starts = dict(zip([n for n, _ in terms], np.cumsum([0] + [s for _, s in terms])[:-1], strict=True))
+    starts = dict(
+        zip([n for n, _ in terms], np.cumsum([0] + [s for _, s in terms])[:-1], strict=True)
+    )
     arms = iter(range(starts["joint_pos"], starts["joint_pos"] + dict(terms)["joint_pos"]))
     workcell = task.workcell()
     relative = tuple(
-        -1 if i in workcell.gripper_columns else int(next(arms)) for i in range(workcell.action_size)
+        -1 if i in workcell.gripper_columns else int(next(arms))
+        for i in range(workcell.action_size)
     )
-    sizes = {k: v for k, v in asdict(config).items() if k in ("chunk", "knots", "steps", "width", "depth")}
+    sizes = {
+        k: v
+        for k, v in asdict(config).items()
+        if k in ("chunk", "knots", "steps", "width", "depth")
+    }
     return FlowPolicy(terms, relative, **sizes)
 
 
@@ -117,13 +134,17 @@ def clone(
         return load_tree(folder / "params.npz", params)
     fixed = {name: value for name, value in params.items() if name != "net"}
     optimizer = optax.adamw(
-        optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, 200, config.updates),
+        optax.warmup_cosine_decay_schedule(
+            0.0, config.learning_rate, config.updates // 40, config.updates
+        ),
         weight_decay=config.weight_decay,
     )
     state = _State(params["net"], params["net"], optimizer.init(params["net"]))
     state, first, metrics = _resume(folder, state)
     advance = jax.jit(partial(_advance, policy, config, optimizer, fixed))
-    held_out_loss = jax.jit(lambda net: _mean_loss(policy, {**fixed, "net": net}, *test, jax.random.key(1)))
+    held_out_loss = jax.jit(
+        lambda net: _mean_loss(policy, {**fixed, "net": net}, *test, jax.random.key(1))
+    )
     started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
     for done in range(first, config.updates, _BLOCK):
         state, loss = advance(state, train, jnp.int32(done))
@@ -165,7 +186,9 @@ def _advance(
         pick_key, loss_key = jax.random.split(key)
         pick = jax.random.randint(pick_key, (config.batch,), 0, len(train[0]))
         loss, gradient = jax.value_and_grad(
-            lambda net: _mean_loss(policy, {**fixed, "net": net}, train[0][pick], train[1][pick], loss_key)
+            lambda net: _mean_loss(
+                policy, {**fixed, "net": net}, train[0][pick], train[1][pick], loss_key
+            )
         )(state.net)
         updates, memory = optimizer.update(gradient, state.optimizer, state.net)
         net = optax.apply_updates(state.net, updates)
@@ -193,7 +216,11 @@ def _resume(folder: Path, state: _State) -> tuple[_State, int, list[dict[str, An
         return state, 0, []
     found = load_tree(folder / "checkpoint.npz", {"state": state, "done": np.int64(0)})
     done = int(found["done"])
-    return found["state"], done, [m for m in read_lines(folder / "metrics.jsonl") if m["step"] <= done]
+    return (
+        found["state"],
+        done,
+        [m for m in read_lines(folder / "metrics.jsonl") if m["step"] <= done],
+    )
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -53,7 +53,9 @@ class Curriculum:
         weight[:BINS] *= counts > 0
         free = rng.choice(BINS + 1, self._groups - self._start_groups, p=weight / weight.sum())
         bins = np.concatenate([np.full(self._start_groups, BINS), free])
-        moment = np.array([-1 if b == BINS else rng.choice(np.flatnonzero(self._bin == b)) for b in bins])
+        moment = np.array(
+            [-1 if b == BINS else rng.choice(np.flatnonzero(self._bin == b)) for b in bins]
+        )
         phase = np.where(moment < 0, 0.0, self._phases[np.maximum(moment, 0)])
         return Choice(moment, bins, phase)
 

@@ -6,12 +6,13 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt32
 
 from regrasp.envs import BatchEnv, episode_keys, role_key
-from regrasp.envs.view import View
 from regrasp.errors import InputError
-from regrasp.rl.rollout import Outcomes, rollout, times_s
+from regrasp.rl.demonstrate import seeds
+from regrasp.rl.experts import Expert
+from regrasp.rl.rollout import Outcomes, Track, rollout, times_s
 from regrasp.rl.stats import Rate, wilson
 
 Progress = Callable[[int, int, str], None]
@@ -24,16 +25,10 @@ class ChunkPolicy(Protocol):
     def noise_size(self) -> int: ...
 
     def chunks(
-        self, obs: dict[str, Float32[np.ndarray, "rows _"]], noise: Float32[np.ndarray, "rows noise"]
+        self,
+        obs: dict[str, Float32[np.ndarray, "rows _"]],
+        noise: Float32[np.ndarray, "rows noise"],
     ) -> Float32[np.ndarray, "rows chunk action"]: ...
-
-
-class Teacher(Protocol):
-    """A scripted expert."""
-
-    def start(self, view: View, seeds: Any) -> None: ...
-
-    def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]: ...
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,30 @@ class Evaluation:
             "success": [bool(s) for s in self.success],
         }
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Evaluation":
+        """Read what `to_json` made.
+
+        Raises:
+            InputError: something is missing.
+        """
+        try:
+            names = ("policy", "task", "physics", "seed", "horizon_s")
+            return cls(
+                **{name: data[name] for name in names},
+                success=np.array(data["success"], bool),
+                times_s=np.array(data["times_s"], float),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"an evaluation lacks {error}: delete it and judge again") from None
+
     def __str__(self) -> str:
         return f"{self.policy:<13} {self.physics:<8} {self.rate!s:<34} median {self.median_time_s:.2f} s"
 
 
 def evaluate(
     env: BatchEnv,
-    policy: ChunkPolicy | Teacher,
+    policy: ChunkPolicy | Expert,
     *,
     episodes: int,
     seed: int,
@@ -103,12 +115,14 @@ def evaluate(
     success, times = [], []
     for first in range(0, episodes, env.num_envs):
         keys = episode_keys(seed, "evaluate", first, env.num_envs)
-        env.begin(keys)
-        noise_key = jax.random.fold_in(jax.random.fold_in(role_key(seed, "evaluate"), 2**31), first)
-        outcomes = _teach(env, policy, np.asarray(keys)) if hasattr(policy, "start") else _play(env, policy, noise_key)
+        outcomes = play_episodes(env, policy, keys, seed, first)
         success.append(outcomes.success)
         times.append(times_s(outcomes, env.task.control_dt_s, env.task.horizon_s))
-        progress(min(first + env.num_envs, episodes), episodes, f"{np.concatenate(success)[:episodes].mean():.0%}")
+        progress(
+            min(first + env.num_envs, episodes),
+            episodes,
+            f"{np.concatenate(success)[:episodes].mean():.0%}",
+        )
     name, task, physics = labels
     return Evaluation(
         policy=name,
@@ -121,25 +135,48 @@ def evaluate(
     )
 
 
-def _play(env: BatchEnv, policy: Any, key: jax.Array) -> Outcomes:
+def play_episodes(
+    env: BatchEnv,
+    policy: Any,
+    keys: UInt32[Any, "rows 2"],
+    seed: int,
+    first: int,
+    on_step: Callable[[int], None] | None = None,
+) -> Outcomes:
+    """Play the episodes of these keys to their ends, one per row.
+
+    Args:
+        env: as for `evaluate`.
+        policy: a chunk policy or a teacher.
+        keys: raw episode keys.
+        seed: of the policy's noise.
+        first: number of the first episode, which the noise depends on too.
+        on_step: called after every control step with its number.
+    """
+    env.begin(keys)
+    if hasattr(policy, "start"):
+        return _teach(env, policy, np.asarray(keys), on_step)
+    key = jax.random.fold_in(jax.random.fold_in(role_key(seed, "evaluate"), 2**31), first)
+
     def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
-        noise = jax.random.normal(jax.random.fold_in(key, decision), (env.num_envs, policy.noise_size))
+        noise = jax.random.normal(
+            jax.random.fold_in(key, decision), (env.num_envs, policy.noise_size)
+        )
         return policy.chunks(obs, np.asarray(noise))
 
-    return rollout(env, act, env.observe())
+    return rollout(env, act, env.observe(), on_step)
 
 
-def _teach(env: BatchEnv, teacher: Any, keys: np.ndarray) -> Outcomes:
+def _teach(
+    env: BatchEnv, teacher: Any, keys: np.ndarray, on_step: Callable[[int], None] | None
+) -> Outcomes:
     """A teacher acts at every step on what it truly sees."""
-    teacher.start(env.view(), keys[:, 0].astype(np.int64) * 2**31 + keys[:, 1])
-    success, unstable = np.zeros(env.num_envs, bool), np.zeros(env.num_envs, bool)
-    steps = np.zeros(env.num_envs, int)
+    teacher.start(env.view(), seeds(keys))
+    track = Track(env)
     for step in range(env.horizon):
-        running = ~env.done
-        if not running.any():
+        if env.done.all():
             break
-        *_, info = env.step(teacher.act(step, env.view()))
-        success |= running & info["success"]
-        unstable |= running & info["unstable"]
-        steps += running
-    return Outcomes(success, steps, unstable, int(steps.sum()))
+        track.step(env.step(teacher.act(step, env.view())))
+        if on_step is not None:
+            on_step(step)
+    return track.outcomes()

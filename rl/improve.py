@@ -19,10 +19,12 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from regrasp.envs import BatchEnv, Snapshot, episode_keys
+from regrasp.errors import InputError, check_positive
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.clone import Progress, read_lines, write_lines
 from regrasp.rl.curriculum import Curriculum, CurriculumState
-from regrasp.rl.policies.flow import FlowPolicy, Params, Path as FlowPath
+from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.policies.flow import Path as FlowPath
 from regrasp.rl.rollout import Outcomes, rollout
 
 
@@ -57,6 +59,23 @@ class ImproveConfig:
     seed: int = 0
     """Of rollouts, starts and updates."""
 
+    def __post_init__(self) -> None:
+        positive = (
+            "iterations",
+            "groups",
+            "sigma",
+            "learning_rate",
+            "passes",
+            "minibatch",
+            "checkpoint_every",
+        )
+        check_positive(self, positive)
+        if self.tries < 2 or not 0 <= self.start_groups <= self.groups:
+            raise InputError(
+                f"tries {self.tries} and start_groups {self.start_groups}: "
+                "choose tries >= 2 and 0 <= start_groups <= groups"
+            )
+
 
 class Decisions(NamedTuple):
     """The choices of one iteration, one row per rollout and decision."""
@@ -88,7 +107,15 @@ def informative(success: Float[np.ndarray, "groups tries"]) -> Bool[np.ndarray, 
 class Improver:
     """Runs the iterations; `run` resumes and ends with the weights of an undisturbed run."""
 
-    def __init__(self, env: BatchEnv, policy: FlowPolicy, params: Params, moments: Snapshot, phases: Any, config: ImproveConfig):
+    def __init__(
+        self,
+        env: BatchEnv,
+        policy: FlowPolicy,
+        params: Params,
+        moments: Snapshot,
+        phases: Any,
+        config: ImproveConfig,
+    ):
         """Set up.
 
         Args:
@@ -101,9 +128,11 @@ class Improver:
         """
         self._env, self._policy, self._config = env, policy, config
         self._fixed = {name: value for name, value in params.items() if name != "net"}
-        self._moments = moments
+        self._moments = env.at_chunk_boundary(moments)
         self._curriculum = Curriculum(np.asarray(phases), config.groups, config.start_groups)
-        self._optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(config.learning_rate))
+        self._optimizer = optax.chain(
+            optax.clip_by_global_norm(0.5), optax.adam(config.learning_rate)
+        )
         self._state = _State(
             params["net"],
             self._optimizer.init(params["net"]),
@@ -115,10 +144,12 @@ class Improver:
         self._explore = jax.jit(jax.vmap(explore, (None, 0, 0)))
         self._flat = jax.jit(policy.flat)
         self._update = jax.jit(self._update_once)
-        self._log_prob = jax.jit(jax.vmap(partial(policy.log_prob, sigma=config.sigma), (None, 0, 0)))
+        self._log_prob = jax.jit(
+            jax.vmap(partial(policy.log_prob, sigma=config.sigma), (None, 0, 0))
+        )
 
     def run(self, folder: Path, progress: Progress = lambda done, total, note: None) -> Params:
-        """Iterate to the end, writing `params.npz` and `metrics.jsonl`; a finished folder is read, not redone."""
+        """Iterate to the end, writing `params.npz` and `metrics.jsonl`; a finished folder is only read."""
         if (folder / "params.npz").exists():
             return load_tree(folder / "params.npz", {**self._fixed, "net": self._state.net})
         metrics = self._resume(folder)
@@ -146,7 +177,9 @@ class Improver:
         success = outcomes.success.reshape(config.groups, config.tries).astype(np.float32)
         kept = informative(success)
         advantage = np.repeat(leave_one_out(success) * kept[:, None], 1, axis=1).ravel()
-        net, optimizer, shift = self._learn(obs, paths, running, advantage, jax.random.fold_in(key, 2))
+        net, optimizer, shift = self._learn(
+            obs, paths, running, advantage, jax.random.fold_in(key, 2)
+        )
         self._state = _State(
             net,
             optimizer,
@@ -171,7 +204,11 @@ class Improver:
     def _try_out(
         self, moment: Int[np.ndarray, " groups"], key: Array
     ) -> tuple[Outcomes, np.ndarray, np.ndarray, np.ndarray]:
-        """Roll every group out; return outcomes and, per decision and row, observation, way and whether it ran."""
+        """Roll every group out.
+
+        Returns:
+            Outcomes and, per decision and row, the observation, the way and whether the row ran.
+        """
         env, params = self._env, {**self._fixed, "net": self._state.net}
         stack = self._stack(moment)
         noise = jax.random.key_data(jax.random.split(jax.random.fold_in(key, 0), env.num_envs))
@@ -198,16 +235,24 @@ class Improver:
         env.begin(episode_keys(config.seed, "train", first, env.num_envs))
         starts = env.take(np.arange(len(fresh)))
         chosen = self._moments[np.maximum(moment, 0)]
-        parts = [starts[int(np.searchsorted(fresh, g))] if g in fresh else chosen[g] for g in range(len(moment))]
+        parts = [
+            starts[int(np.searchsorted(fresh, g))] if g in fresh else chosen[g]
+            for g in range(len(moment))
+        ]
         return Snapshot.concatenate(parts)
 
     def _learn(
-        self, obs: np.ndarray, paths: np.ndarray, running: np.ndarray, advantage: np.ndarray, key: Array
+        self,
+        obs: np.ndarray,
+        paths: np.ndarray,
+        running: np.ndarray,
+        advantage: np.ndarray,
+        key: Array,
     ) -> tuple[Any, Any, float]:
         """Clipped policy-gradient steps on the decisions of informative groups.
 
         Returns:
-            Weights, optimizer state, and the mean squared log-ratio of the last step: how far the policy moved.
+            Weights, optimizer state, and the mean squared log-ratio of the last step: how far it moved.
         """
         config, state = self._config, self._state
         keep = running & (advantage != 0)[None]

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from regrasp.envs import BatchEnv
 
-ActChunk = Callable[[dict[str, Float32[np.ndarray, "rows _"]], int], Float32[np.ndarray, "rows chunk action"]]
+ActChunk = Callable[
+    [dict[str, Float32[np.ndarray, "rows _"]], int], Float32[np.ndarray, "rows chunk action"]
+]
 """(observations of all rows, number of the decision) -> chunks of all rows."""
 
 
@@ -22,6 +25,29 @@ class Outcomes:
     unstable: Bool[np.ndarray, " rows"]
     env_steps: int
     """Control steps simulated, over all rows."""
+
+
+class Track:
+    """Adds up how the rows end, step by step."""
+
+    def __init__(self, env: BatchEnv):
+        self._env = env
+        self._running = ~env.done
+        self._success = np.zeros(env.num_envs, bool)
+        self._unstable = np.zeros(env.num_envs, bool)
+        self._steps = np.zeros(env.num_envs, int)
+
+    def step(self, result: tuple[Any, ...]) -> Any:
+        """Take in what the environment's `step` or `play` returned; gives back the observations."""
+        obs, _, _, _, info = result
+        self._success |= self._running & info["success"]
+        self._unstable |= self._running & info["unstable"]
+        self._steps += self._running
+        self._running = ~self._env.done
+        return obs
+
+    def outcomes(self) -> Outcomes:
+        return Outcomes(self._success, self._steps, self._unstable, int(self._steps.sum()))
 
 
 def rollout(
@@ -38,24 +64,18 @@ def rollout(
         obs: the observations now.
         on_step: called after every control step with its number.
     """
-    success = np.zeros(env.num_envs, bool)
-    unstable = np.zeros(env.num_envs, bool)
-    steps = np.zeros(env.num_envs, int)
+    track = Track(env)
     decision = 0
     for step in range(env.horizon):
-        running = ~env.done
-        if not running.any():
+        if env.done.all():
             break
         if env.due.all():
             env.load(act(obs, decision))
             decision += 1
-        obs, _, _, _, info = env.play()
-        success |= running & info["success"]
-        unstable |= running & info["unstable"]
-        steps += running
+        obs = track.step(env.play())
         if on_step is not None:
             on_step(step)
-    return Outcomes(success, steps, unstable, int(steps.sum()))
+    return track.outcomes()
 
 
 def times_s(outcomes: Outcomes, dt_s: float, horizon_s: float) -> Float[np.ndarray, " rows"]:

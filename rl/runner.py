@@ -1,7 +1,7 @@
 """Runs an exported policy with numpy and onnxruntime alone. This file can be copied to a robot as it is.
 
-    runner = Runner("bundle")
-    chunk = runner.act({"joint_pos": ..., "gripper": ..., "cube_pos": ..., "cube_rot": ...})
+runner = Runner("bundle")
+chunk = runner.act({"joint_pos": ..., "gripper": ..., "cube_pos": ..., "cube_rot": ...})
 """
 
 import hashlib
@@ -45,7 +45,9 @@ class Runner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            weights, options, providers=["CPUExecutionProvider"]
+        )
         self._terms = [(term["name"], tuple(term["shape"])) for term in self.meta["observations"]]
         self._rng = np.random.default_rng(0)
 
@@ -80,7 +82,9 @@ class Runner:
         for name, shape in self._terms:
             if name not in obs or np.shape(obs[name])[1:] != shape:
                 got = None if name not in obs else np.shape(obs[name])[1:]
-                raise BundleError(f"observation {name!r} has shape {got}, this policy takes {shape}")
+                raise BundleError(
+                    f"observation {name!r} has shape {got}, this policy takes {shape}"
+                )
         feed = {f"obs_{name}": np.asarray(obs[name], np.float32) for name, _ in self._terms}
         feed["noise"] = np.asarray(noise, np.float32)
         return self._session.run(None, feed)[0]
@@ -92,7 +96,9 @@ class Runner:
         """
         if noise is None:
             noise = self._rng.standard_normal(self.noise_size)
-        return self.chunks({k: np.asarray(v)[None] for k, v in obs.items()}, np.asarray(noise)[None])[0]
+        return self.chunks(
+            {k: np.asarray(v)[None] for k, v in obs.items()}, np.asarray(noise)[None]
+        )[0]
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
@@ -103,11 +109,17 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     except (ValueError, TypeError) as error:
         if isinstance(error, BundleError):
             raise
-        raise BundleError(f"{folder / 'policy.json'} is not JSON ({error}): export the policy again") from None
+        raise BundleError(
+            f"{folder / 'policy.json'} is not JSON ({error}): export the policy again"
+        ) from None
     if missing:
-        raise BundleError(f"{folder / 'policy.json'} lacks {', '.join(missing)}: export the policy again")
+        raise BundleError(
+            f"{folder / 'policy.json'} lacks {', '.join(missing)}: export the policy again"
+        )
     if meta["format"] != FORMAT:
-        raise BundleError(f"bundle {folder} has format {meta['format']}, this runner reads {FORMAT}: export it again")
+        raise BundleError(
+            f"bundle {folder} has format {meta['format']}, this runner reads {FORMAT}: export it again"
+        )
     return meta
 
 
@@ -115,4 +127,6 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BundleError(f"no bundle: cannot read {path} ({error.strerror}): export a policy there first") from None
+        raise BundleError(
+            f"no bundle: cannot read {path} ({error.strerror}): export a policy there first"
+        ) from None

@@ -27,9 +27,15 @@ def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Rate:
         InputError: no episodes, or more successes than episodes.
     """
     if episodes < 1 or not 0 <= successes <= episodes:
-        raise InputError(f"{successes} successes in {episodes} episodes: give 0 <= successes <= episodes, episodes >= 1")
+        raise InputError(
+            f"{successes} successes in {episodes} episodes: give 0 <= successes <= episodes, episodes >= 1"
+        )
     z = float(norm.ppf(0.5 + confidence / 2))
     rate = successes / episodes
     middle = (rate + z * z / (2 * episodes)) / (1 + z * z / episodes)
-    spread = z / (1 + z * z / episodes) * (rate * (1 - rate) / episodes + z * z / (4 * episodes**2)) ** 0.5
+    spread = (
+        z
+        / (1 + z * z / episodes)
+        * (rate * (1 - rate) / episodes + z * z / (4 * episodes**2)) ** 0.5
+    )
     return Rate(successes, episodes, rate, max(0.0, middle - spread), min(1.0, middle + spread))

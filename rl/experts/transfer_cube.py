@@ -65,7 +65,7 @@ class TransferCubeExpert:
 
     @cached_property
     def _over_table(self) -> Float[np.ndarray, "6"]:
-        """Right arm angles with the gripper pointing down over the middle, reached by tilting it bit by bit."""
+        """Right arm angles with the gripper pointing down over the middle, tilted bit by bit."""
         right, angles = self._reach["right"], self._reach["right"].home
         for tilt in np.linspace(0.2, np.pi / 2, 8):
             c, s = np.cos(tilt), np.sin(tilt)
@@ -95,8 +95,8 @@ class TransferCubeExpert:
     def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]:
         """The actions of one control step.
 
-        The plan allows for the sag and the lag of the nominal arm. What is left is seen and corrected, slowly, while the
-        arms are about to stand still, as a person would.
+        The plan allows for the sag and the lag of the nominal arm. What is left is seen and corrected,
+        slowly, while the arms are about to stand still, as a person would.
         """
         for row in np.flatnonzero(self._approach == step):
             self._aim(row, step, np.asarray(view.body_pos["cube"][row], float))
@@ -114,8 +114,12 @@ class TransferCubeExpert:
     def _plan_one(
         self, cube: np.ndarray, quat: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-        """Where the joints should be at every step, what to add to the command to get them there, and at which
-        steps the left hand sets out for the cube and starts to close on it."""
+        """One row's plan.
+
+        Returns:
+            Where the joints should be at every step, what to add to the command to get them there, and the
+            steps at which the left hand sets out for the cube and starts to close on it.
+        """
         manner = self.manner
         slip = rng.normal(0, 1, 3) * manner.slip_m
         meet = np.array([0.0, -0.019, 0.28]) + rng.normal(0, 1, 3) * manner.meet_spread_m

@@ -79,9 +79,13 @@ class FlowPolicy:
         """The observation terms side by side."""
         return jnp.concatenate([jnp.asarray(obs[name]) for name, _ in self.terms], axis=-1)
 
-    def init(self, key: Array, obs: Float[np.ndarray, "n obs"], latent: Float[np.ndarray, "n latent"]) -> Params:
+    def init(
+        self, key: Array, obs: Float[np.ndarray, "n obs"], latent: Float[np.ndarray, "n latent"]
+    ) -> Params:
         """New parameters; the normalisation is that of the data given."""
-        net = self._net.init(key, jnp.zeros(self.obs_size), jnp.zeros(self.latent_size), jnp.zeros(()))
+        net = self._net.init(
+            key, jnp.zeros(self.obs_size), jnp.zeros(self.latent_size), jnp.zeros(())
+        )
         floor = 1e-3
         return {
             "net": net,
@@ -95,7 +99,9 @@ class FlowPolicy:
         self, obs: Float[np.ndarray, "n obs"], chunks: Float[np.ndarray, "n chunk action"]
     ) -> Float[np.ndarray, "n latent"]:
         """The knots nearest to chunks of actions, in least squares, before normalisation."""
-        knots = np.einsum("kc,nca->nka", np.linalg.pinv(self.basis), chunks - self._origin(obs)[:, None])
+        knots = np.einsum(
+            "kc,nca->nka", np.linalg.pinv(self.basis), chunks - self._origin(obs)[:, None]
+        )
         return knots.reshape(len(chunks), -1).astype(np.float32)
 
     def decode(
@@ -107,7 +113,11 @@ class FlowPolicy:
         return self.basis @ knots + self._origin(obs)[..., None, :]
 
     def velocity(
-        self, params: Params, obs: Float[Array, " obs"], latent: Float[Array, " latent"], time: Array
+        self,
+        params: Params,
+        obs: Float[Array, " obs"],
+        latent: Float[Array, " latent"],
+        time: Array,
     ) -> Float[Array, " latent"]:
         """Where the flow goes at a point and a time from 0 (noise) to 1 (data)."""
         normal = (obs - params["obs_mean"]) / params["obs_std"]
@@ -135,7 +145,12 @@ class FlowPolicy:
         return self.decode(params, obs, point)
 
     def explore(
-        self, params: Params, obs: Float[Array, " obs"], key: Array, sigma: float, temperature: float
+        self,
+        params: Params,
+        obs: Float[Array, " obs"],
+        key: Array,
+        sigma: float,
+        temperature: float,
     ) -> tuple[Float[Array, "chunk action"], Path]:
         """A chunk made with noise at every integration step, and the way it took.
 
@@ -145,13 +160,19 @@ class FlowPolicy:
         points = [temperature * jax.random.normal(keys[-1], (self.latent_size,))]
         for step in range(self.steps):
             mean = self._mean(params, obs, points[-1], step)
-            points.append(mean + sigma * self._fade[step] * jax.random.normal(keys[step], (self.latent_size,)))
+            points.append(
+                mean + sigma * self._fade[step] * jax.random.normal(keys[step], (self.latent_size,))
+            )
         return self.decode(params, obs, points[-1]), Path(jnp.stack(points))
 
-    def log_prob(self, params: Params, obs: Float[Array, " obs"], path: Path, sigma: float) -> Float[Array, ""]:
+    def log_prob(
+        self, params: Params, obs: Float[Array, " obs"], path: Path, sigma: float
+    ) -> Float[Array, ""]:
         """Log-likelihood of a way, up to a constant: Gaussian at every step."""
         steps = jnp.arange(self.steps)
-        means = jax.vmap(lambda point, step: self._mean(params, obs, point, step))(path.points[:-1], steps)
+        means = jax.vmap(lambda point, step: self._mean(params, obs, point, step))(
+            path.points[:-1], steps
+        )
         return -jnp.sum(((path.points[1:] - means) / self._fade[:, None]) ** 2) / (2 * sigma**2)
 
     def _mean(self, params: Params, obs: Array, point: Array, step: Any) -> Array:

@@ -11,6 +11,18 @@ class InputError(ValueError):
     """
 
 
+def check_positive(config: object, names: Iterable[str]) -> None:
+    """Refuse settings that are not positive.
+
+    Raises:
+        InputError: names the setting and its value.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not value > 0:
+            raise InputError(f"{name} {value}: choose a number above 0")
+
+
 def unknown(kind: str, value: object, choices: Iterable[str]) -> InputError:
     """The error for a name that is none of the choices.
 

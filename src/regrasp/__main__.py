@@ -1,0 +1,5 @@
+"""`python -m regrasp`."""
+
+from regrasp.cli import main
+
+main()

@@ -1,0 +1,329 @@
+"""The command line: one verb for each arrow of the road, and `run` for all of them."""
+
+import contextlib
+import io
+import json as jsonlib
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from regrasp.errors import InputError, unknown
+from regrasp.rl.clone import CloneConfig
+from regrasp.rl.demonstrate import DemonstrateConfig
+from regrasp.rl.improve import ImproveConfig
+from regrasp.road import JudgeConfig, Road
+
+Task = tyro.conf.Positional[str]
+Flat = tyro.conf.OmitArgPrefixes
+STDERR = Console(stderr=True, highlight=False)
+
+
+def demos(
+    task: Task,
+    config: Flat[DemonstrateConfig] = DemonstrateConfig(),
+    folder: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Collect demonstrations of a task from its scripted expert.
+
+    Args:
+        task: Name of the task, such as transfer_cube.
+        config: How many, and of what.
+        folder: Folder of the run; by default runs/TASK-SEED.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    with _road(task, config.seed, folder) as road:
+        episodes = road.demos(config)
+    _answer(json, episodes.meta["demonstrations"], str(episodes))
+
+
+def clone(
+    task: Task,
+    config: Flat[CloneConfig] = CloneConfig(),
+    folder: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Clone the demonstrations of a run.
+
+    Args:
+        task: Name of the task, such as transfer_cube.
+        config: How.
+        folder: Folder of the run; by default runs/TASK-SEED.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    with _road(task, config.seed, folder) as road:
+        road.clone(config)
+    _tell_path(json, road.folder / "clone" / "params.npz")
+
+
+def improve(
+    task: Task,
+    config: Flat[ImproveConfig] = ImproveConfig(),
+    folder: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Improve a run's clone by trying identical states many times.
+
+    Args:
+        task: Name of the task, such as transfer_cube.
+        config: How.
+        folder: Folder of the run; by default runs/TASK-SEED.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    with _road(task, config.seed, folder) as road:
+        road.improve(config)
+    _tell_path(json, road.folder / "improve" / "params.npz")
+
+
+def export(task: Task, seed: int = 0, folder: Path | None = None, json: bool = False) -> None:
+    """Write a run's policies as bundles: ONNX and metadata, to be run with numpy and onnxruntime.
+
+    Args:
+        task: Name of the task, such as transfer_cube.
+        seed: Of the run.
+        folder: Folder of the run; by default runs/TASK-SEED.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    with _road(task, seed, folder) as road:
+        made = road.export()
+    _answer(
+        json,
+        {name: str(path) for name, path in made.items()},
+        "\n".join(f"{path}" for path in made.values()),
+    )
+
+
+def eval_(
+    bundle: tyro.conf.Positional[str],
+    task: str = "transfer_cube",
+    episodes: int = 500,
+    seed: int = 0,
+    randomize: str = "nominal",
+    rows: int = 250,
+    json: bool = False,
+) -> None:
+    """Judge a policy on episodes that nothing was trained on.
+
+    Args:
+        bundle: Folder of a bundle or of a run, or the name of a shipped bundle.
+        task: Name of the task.
+        episodes: How many.
+        seed: Of the evaluation episodes.
+        randomize: nominal, or table (the task's own).
+        rows: Episodes at a time.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from regrasp.road import judge_bundle
+
+    with _bars() as progress:
+        found = judge_bundle(
+            bundle, task, randomize, JudgeConfig(episodes, rows, seed), progress("eval")
+        )
+    _answer(json, found.to_json(), str(found))
+
+
+def gap(
+    logs: tyro.conf.Positional[list[Path]],
+    arm: str = "so101",
+    params: str | None = None,
+    json: bool = False,
+) -> None:
+    """Measure how far a simulated arm is from recordings of a real one.
+
+    Args:
+        logs: Folders of recordings.
+        arm: Name of the arm that was recorded.
+        params: Fitted parameters, by file or by name; the nominal ones if not given.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from regrasp.sim2real import measure_gap
+
+    found = measure_gap(logs, arm, params)
+    _answer(json, found.to_json(), str(found))
+
+
+def report(
+    task: Task = "transfer_cube", seed: int = 0, folder: Path | None = None, json: bool = False
+) -> None:
+    """Write a run's report: one HTML file that needs nothing else.
+
+    Args:
+        task: Name of the task, such as transfer_cube.
+        seed: Of the run.
+        folder: Folder of the run; by default runs/TASK-SEED.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    with _road(task, seed, folder) as road:
+        path = road.report()
+    _answer(json, {"report": str(path)}, str(path))
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Settings of every stage of a run; their seeds are the run's."""
+
+    demos: DemonstrateConfig = field(default_factory=DemonstrateConfig)
+    clone: CloneConfig = field(default_factory=CloneConfig)
+    improve: ImproveConfig = field(default_factory=ImproveConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+
+
+def run(
+    task: Task,
+    stages: Annotated[Stages, tyro.conf.arg(name="")] = Stages(),
+    seed: int = 0,
+    folder: Path | None = None,
+    video: bool = True,
+    json: bool = False,
+) -> None:
+    """Walk the whole road: demonstrate, clone, improve, export, judge, film, compare, report.
+
+    Started again, a run goes on where it stopped.
+
+    Args:
+        task: Name of the task, such as transfer_cube.
+        stages: Settings of the stages.
+        seed: Of everything random.
+        folder: Folder of the run; by default runs/TASK-SEED.
+        video: Film the policies; --no-video where nothing can be drawn.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    command = f"regrasp run {task} --seed {seed}"
+    with _road(task, seed, folder) as road:
+        found, path = road.walk(
+            demos=replace(stages.demos, seed=seed),
+            clone=replace(stages.clone, seed=seed),
+            improve=replace(stages.improve, seed=seed),
+            judge=replace(stages.judge, seed=seed),
+            video=video,
+            command=command,
+            say=STDERR.print,
+        )
+    text = "\n".join(str(one) for one in found) + f"\nreport: {path.resolve()}"
+    _answer(json, {"evaluations": [one.to_json() for one in found], "report": str(path)}, text)
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "demos": demos,
+    "clone": clone,
+    "improve": improve,
+    "export": export,
+    "eval": eval_,
+    "gap": gap,
+    "report": report,
+}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run one verb. Exit codes: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    args = sys.argv[1:] if args is None else args
+    try:
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            raise unknown("verb", args[0], VERBS)
+        _parsed(args)
+    except InputError as error:
+        print(f"regrasp: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno is None or (error.filename is None and error.errno != 28):
+            raise
+        print(
+            f"regrasp: {error.strerror}: {error.filename or 'the disk'}: free it or choose another folder",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("regrasp: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parsed(args: list[str]) -> None:
+    """Parse and run. What the parser says of bad input becomes one line."""
+    said = io.StringIO()
+    ready: list[Callable[[], None]] = []
+    verbs = {name: _later(verb, ready) for name, verb in VERBS.items()}
+    try:
+        with contextlib.redirect_stderr(said):
+            tyro.extras.subcommand_cli_from_dict(
+                verbs,
+                prog="regrasp",
+                description="The same grasp, again: two-armed robot learning.",
+                args=args or ["--help"],
+            )
+    except SystemExit as stop:
+        if stop.code:
+            words = re.sub(r"[\u2500-\u257f]+|For full helptext.*", " ", said.getvalue())
+            words = re.sub(r"Error parsing \S+:|Value error|Unrecognized options(?= )", " ", words)
+            raise InputError(
+                f"{' '.join(words.split())} (see regrasp {args[0] if args else ''} --help)"
+            ) from None
+        raise
+    ready[0]()
+
+
+def _later(verb: Callable[..., None], ready: list[Callable[[], None]]) -> Callable[..., None]:
+    """The verb, to be called after parsing."""
+    import functools
+
+    @functools.wraps(verb)
+    def keep(*args: Any, **kwargs: Any) -> None:
+        ready.append(lambda: verb(*args, **kwargs))
+
+    return keep
+
+
+@contextlib.contextmanager
+def _bars() -> Any:
+    """Progress bars on stderr: call with a title, get a progress callback."""
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=STDERR) as bars:
+
+        def start(title: str) -> Callable[[int, int, str], None]:
+            shown: list[Any] = []
+
+            def progress(done: int, total: int, note: str) -> None:
+                if not shown:
+                    shown.append(bars.add_task(title, total=total, note=note))
+                bars.update(shown[0], completed=done, total=total, note=note)
+
+            return progress
+
+        yield start
+
+
+@contextlib.contextmanager
+def _road(task: str, seed: int, folder: Path | None) -> Any:
+    """The run of these, with progress shown."""
+    with _bars() as progress:
+        yield Road(task, seed, folder or Path("runs") / f"{task}-{seed}", progress)
+
+
+def _answer(json: bool, document: Any, text: str) -> None:
+    print(jsonlib.dumps(document, allow_nan=False) if json else text)
+
+
+def _tell_path(json: bool, path: Path) -> None:
+    _answer(json, {"params": str(path)}, str(path))

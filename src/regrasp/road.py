@@ -1,0 +1,419 @@
+"""The road: demonstrate, clone, improve, export, judge, compare, report, each a stage of a run's folder.
+
+A stage that has finished is not done again; one that was interrupted goes on. The settings of every stage
+are kept beside its results, and other settings in the same folder are refused.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from regrasp.envs import BatchEnv, Executor, Snapshot, load_task
+from regrasp.envs.render import check_rendering
+from regrasp.errors import InputError
+from regrasp.files import read_json, whole, write_json
+from regrasp.randomization import Table, randomizer_for
+from regrasp.rl.bundle import export, load_bundle
+from regrasp.rl.clone import CloneConfig, clone, flow_policy, samples
+from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
+from regrasp.rl.episodes import Episodes
+from regrasp.rl.evaluate import Evaluation, evaluate
+from regrasp.rl.experts import load_expert
+from regrasp.rl.improve import ImproveConfig, Improver
+from regrasp.rl.policies.flow import FlowPolicy, Params
+
+Progress = Callable[[int, int, str], None]
+POLICIES = ("demonstrator", "clone", "improved")
+PHYSICS = ("nominal", "table")
+PACKAGES = (
+    "regrasp",
+    "mujoco",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "gymnasium",
+    "numpy",
+    "onnxruntime",
+    "mink",
+)
+
+
+def quiet(done: int, total: int, note: str) -> None:
+    """No progress shown."""
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """How policies are judged."""
+
+    episodes: int = 500
+    """Episodes per policy and physics, on seeds that nothing was trained on."""
+    rows: int = 250
+    """Episodes at a time. A closed loop is reproducible at an equal number."""
+    seed: int = 0
+    """Of the evaluation episodes: paired between policies."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1 or self.rows < 1:
+            raise InputError(
+                f"episodes {self.episodes} and rows {self.rows}: choose 1 or more of each"
+            )
+
+
+@dataclass(frozen=True)
+class Road:
+    """One run: a task, a seed and a folder."""
+
+    task: str
+    seed: int = 0
+    folder: Path = Path("runs")
+    """Of the run itself."""
+    progress: Callable[[str], Progress] = field(default=lambda title: quiet)
+    """Makes the progress display of a stage."""
+
+    def __post_init__(self) -> None:
+        load_task(self.task)
+        if self.seed < 0:
+            raise InputError(f"seed {self.seed}: choose 0 or more")
+
+    # ---- stages ----
+
+    def demos(self, config: DemonstrateConfig) -> Episodes:
+        """Collect demonstrations."""
+        folder = self.folder / "demos"
+        if self._begin("demos", config) and (folder / "meta" / "info.json").exists():
+            return Episodes.open(folder)
+        with self._clock("demos"):
+            result = demonstrate(self.task, folder, config, self.progress("demos"))
+        write_json(folder / "meta" / "demonstrations.json", result.to_json())
+        return Episodes.open(folder)
+
+    def clone(self, config: CloneConfig) -> tuple[FlowPolicy, Params]:
+        """Clone the demonstrations."""
+        episodes = self._need_demos()
+        obs, action, index, _ = episodes.arrays()
+        policy = flow_policy(load_task(self.task), config)
+        self._begin("clone", config)
+        with self._clock("clone"):
+            data = samples(policy, obs, action, index)
+            return policy, clone(
+                policy, data, config, self.folder / "clone", self.progress("clone")
+            )
+
+    def improve(self, config: ImproveConfig) -> tuple[FlowPolicy, Params]:
+        """Improve the clone from states of the demonstrations."""
+        policy, params = self._cloned()
+        self._begin("improve", config)
+        env = self._env("table", config.groups * config.tries, policy.chunk)
+        with self._clock("improve"):
+            moments, phases = kept_moments(self._need_demos(), policy.chunk)
+            improver = Improver(env, policy, params, moments, phases, config)
+            return policy, improver.run(self.folder / "improve", self.progress("improve"))
+
+    def export(self) -> dict[str, Path]:
+        """Write the bundles of the clone and, if there is one, of the improved policy."""
+        policy, params = self._cloned()
+        made = {"clone": self._export("clone", policy, params)}
+        if (self.folder / "improve" / "params.npz").exists():
+            config = ImproveConfig(**read_json(self.folder / "improve" / "config.json", "settings"))
+            made["improved"] = self._export("improved", *self.improve(config))
+        return made
+
+    def judge(self, config: JudgeConfig, policies: Sequence[str] = POLICIES) -> list[Evaluation]:
+        """Judge policies under nominal and randomised physics, each once."""
+        self._begin("eval", config)
+        found = []
+        with self._clock("eval"):
+            for policy in policies:
+                for physics in PHYSICS:
+                    found.append(self._judge_one(policy, physics, config))
+        return found
+
+    def videos(self, episodes: int = 2) -> list[Path]:
+        """Film the same two randomised evaluation episodes with every policy."""
+        from regrasp.rl.video import film
+
+        made = []
+        with self._clock("video"):
+            for policy in POLICIES:
+                path = self.folder / "video" / f"{policy}.mp4"
+                if not path.exists():
+                    actor, executor = self._actor(policy)
+                    env = self._env("table", 1, *executor)
+                    film(env, actor, path, episodes, self.seed, self.progress(f"video of {policy}"))
+                made.append(path)
+        return made
+
+    def compare(self) -> list[dict[str, str]]:
+        """Measure the gap on recordings of a real arm, where there are some; return what was skipped."""
+        from regrasp.sim2real import find_data
+
+        path = self.folder / "gap.json"
+        if path.exists():
+            return []
+        data = find_data()
+        recordings = data / "sage_so101" if data else None
+        if recordings is None or not recordings.is_dir():
+            return [
+                {
+                    "what": "the gap to a real arm",
+                    "why": "no recordings: set REGRASP_DATA to a folder that holds sage_so101",
+                }
+            ]
+        with self._clock("gap"):
+            self._measure(recordings, path)
+        return []
+
+    def report(self) -> Path:
+        """Write the report of what this folder holds."""
+        from regrasp.sim2real.report import write_report
+
+        if not self.folder.is_dir():
+            raise InputError(f"no run at {self.folder}: start one with `regrasp run {self.task}`")
+        return write_report(self.folder)
+
+    def walk(
+        self,
+        *,
+        demos: DemonstrateConfig,
+        clone: CloneConfig,
+        improve: ImproveConfig,
+        judge: JudgeConfig,
+        video: bool,
+        command: str,
+        say: Callable[[str], None],
+    ) -> tuple[list[Evaluation], Path]:
+        """Every stage, then the report."""
+        skipped = []
+        if video:
+            check_rendering()
+        else:
+            skipped.append({"what": "the videos", "why": "--no-video was given"})
+        self.demos(demos)
+        self.clone(clone)
+        self.improve(improve)
+        self.export()
+        found = self.judge(judge)
+        if video:
+            self.videos()
+        skipped += self.compare()
+        for part in skipped:
+            say(f"skipped {part['what']}: {part['why']}")
+        self.describe(command, skipped)
+        return found, self.report()
+
+    # ---- the run's own record ----
+
+    def describe(self, command: str, skipped: list[dict[str, str]]) -> None:
+        """Write run.json: what ran, where, and what was left out."""
+        table = randomizer_for(self.task, "table")
+        record = {
+            "task": self.task,
+            "seed": self.seed,
+            "command": command,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in PACKAGES},
+            },
+            "hardware": hardware(),
+            "started": self._seconds().get("started") or time.strftime("%Y-%m-%d %H:%M:%S"),
+            "seconds": {k: v for k, v in self._seconds().items() if k != "started"},
+            "table": table.to_json() if isinstance(table, Table) else [],
+            "skipped": skipped,
+        }
+        write_json(self.folder / "run.json", record)
+
+    # ---- inside ----
+
+    def _measure(self, recordings: Path, path: Path) -> None:
+        from regrasp.assets import load_arm
+        from regrasp.sim2real import measure_gap, read_logs, replay
+        from regrasp.sim2real.plots import draw_gap, draw_replay
+
+        arm = load_arm("so101")
+        gap = measure_gap([recordings])
+        log = next(
+            log for log in read_logs([recordings], arm) if log.name in ("multisine", "end_effector")
+        )
+        drawings = {
+            "gap_bars.svg": draw_gap(gap),
+            "gap_replay.svg": draw_replay(log, replay([log], arm)[0]),
+        }
+        for name, drawing in drawings.items():
+            with whole(self.folder / name) as temporary:
+                temporary.write_bytes(drawing)
+        write_json(path, gap.to_json())
+
+    def _begin(self, stage: str, config: Any) -> bool:
+        """Keep a stage's settings; True if they were kept before. Threads do not count."""
+        path = self.folder / ("demos.json" if stage == "demos" else f"{stage}/config.json")
+        settings = {name: value for name, value in asdict(config).items() if name != "threads"}
+        if not path.exists():
+            write_json(path, settings)
+            return False
+        before = read_json(path, "settings")
+        if before != settings:
+            other = [k for k in settings if before.get(k) != settings[k]]
+            changes = ", ".join(f"{k} {before.get(k)} -> {settings[k]}" for k in other)
+            raise InputError(
+                f"{self.folder} holds a {stage} stage with other settings ({changes}): "
+                "choose another --folder, or delete that one"
+            )
+        return True
+
+    def _clock(self, stage: str) -> "_Clock":
+        return _Clock(self.folder / "seconds.json", stage)
+
+    def _seconds(self) -> dict[str, Any]:
+        path = self.folder / "seconds.json"
+        return read_json(path, "times") if path.exists() else {}
+
+    def _env(self, physics: str, rows: int, chunk: int, execute: int | None = None) -> BatchEnv:
+        return BatchEnv(
+            load_task(self.task),
+            rows,
+            randomizer=randomizer_for(self.task, physics),
+            autoreset=AutoresetMode.DISABLED,
+            executor=Executor(chunk, execute or chunk),
+        )
+
+    def _need_demos(self) -> Episodes:
+        if not (self.folder / "demos").exists():
+            raise InputError(
+                f"no demonstrations in {self.folder}: run `regrasp demos {self.task}` first"
+            )
+        return Episodes.open(self.folder / "demos")
+
+    def _cloned(self) -> tuple[FlowPolicy, Params]:
+        if not (self.folder / "clone" / "params.npz").exists():
+            raise InputError(
+                f"no finished clone in {self.folder}: run `regrasp clone {self.task}` first"
+            )
+        return self.clone(
+            CloneConfig(**read_json(self.folder / "clone" / "config.json", "settings"))
+        )
+
+    def _export(self, name: str, policy: FlowPolicy, params: Params) -> Path:
+        folder = self.folder / "bundle" / name
+        if not (folder / "policy.json").exists():
+            with self._clock("export"):
+                export(
+                    policy,
+                    params,
+                    load_task(self.task),
+                    self.task,
+                    folder,
+                    {"policy": name, "seed": self.seed},
+                )
+        return folder
+
+    def _actor(self, policy: str) -> tuple[Any, tuple[int, int]]:
+        """Who acts under this name, and how its chunks are executed."""
+        if policy == "demonstrator":
+            return load_expert(self.task), (1, 1)
+        runner = load_bundle(self.folder / "bundle" / policy)
+        return runner, (runner.chunk, runner.execute)
+
+    def _judge_one(self, policy: str, physics: str, config: JudgeConfig) -> Evaluation:
+        path = self.folder / "eval" / f"{policy}-{physics}.json"
+        if path.exists():
+            return Evaluation.from_json(read_json(path, "evaluation"))
+        actor, executor = self._actor(policy)
+        env = self._env(physics, min(config.rows, config.episodes), *executor)
+        result = evaluate(
+            env,
+            actor,
+            episodes=config.episodes,
+            seed=config.seed,
+            labels=(policy, self.task, physics),
+            progress=self.progress(f"{policy}, {physics}"),
+        )
+        write_json(path, result.to_json())
+        return result
+
+
+class _Clock:
+    """Adds the time of a stage to a file of seconds, over however many runs it takes."""
+
+    def __init__(self, path: Path, stage: str):
+        self._path, self._stage = path, stage
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+
+    def __exit__(self, *_: Any) -> None:
+        seconds = read_json(self._path, "times") if self._path.exists() else {}
+        seconds.setdefault("started", time.strftime("%Y-%m-%d %H:%M:%S"))
+        spent = time.monotonic() - self._started
+        seconds[self._stage] = round(seconds.get(self._stage, 0.0) + spent, 2)
+        write_json(self._path, seconds)
+
+
+def judge_bundle(
+    where: str, task: str, physics: str, config: JudgeConfig, progress: Progress = quiet
+) -> Evaluation:
+    """Judge a bundle, by folder or name.
+
+    Raises:
+        InputError: an unknown task, randomisation or bundle, or a bundle of another task.
+    """
+    found = load_task(task)
+    randomizer = randomizer_for(task, physics)
+    runner = load_bundle(where)
+    if runner.meta.get("task") != task:
+        raise InputError(
+            f"bundle {where} does {runner.meta.get('task')!r}, not {task!r}: give its own --task"
+        )
+    env = BatchEnv(
+        found,
+        min(config.rows, config.episodes),
+        randomizer=randomizer,
+        autoreset=AutoresetMode.DISABLED,
+        executor=Executor(runner.chunk, runner.execute),
+    )
+    labels = (Path(where).name, task, physics)
+    return evaluate(
+        env, runner, episodes=config.episodes, seed=config.seed, labels=labels, progress=progress
+    )
+
+
+def kept_moments(episodes: Episodes, every: int) -> tuple[Snapshot, np.ndarray]:
+    """The demonstrations' states at every `every`-th step, and their phases (0 start, 1 end)."""
+    stacks, phases = [], []
+    for number in range(len(episodes)):
+        stack = episodes.snapshots(number)
+        steps = np.arange(every, len(stack), every)
+        stacks.append(stack[steps])
+        phases.append(steps / len(stack))
+    return Snapshot.concatenate(stacks), np.concatenate(phases)
+
+
+def hardware() -> dict[str, Any]:
+    """What this runs on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if "model name" in line
+        ]
+        cpu = names[0] if names else cpu
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gib": round(pages / 2**30, 1),
+        "platform": platform.platform(),
+    }
