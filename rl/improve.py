@@ -137,8 +137,8 @@ class Improver:
             params["net"],
             self._optimizer.init(params["net"]),
             self._curriculum.start(),
-            np.int64(0),
-            np.int64(0),
+            np.array(0),
+            np.array(0),
         )
         explore = partial(policy.explore, sigma=config.sigma, temperature=config.temperature)
         self._explore = jax.jit(jax.vmap(explore, (None, 0, 0)))
@@ -256,9 +256,9 @@ class Improver:
         """
         config, state = self._config, self._state
         keep = running & (advantage != 0)[None]
-        net, optimizer = state.net, state.optimizer
+        net, optimizer, shift = state.net, state.optimizer, 0.0
         if not keep.any():
-            return net, optimizer, 0.0
+            return net, optimizer, shift
         data = Decisions(obs[keep], paths[keep], np.broadcast_to(advantage, keep.shape)[keep])
         size = config.minibatch
         batches = max(1, len(data.obs) // size)
@@ -276,18 +276,19 @@ class Improver:
         size, n = self._config.minibatch, len(data.obs)
         index = np.resize(np.arange(n), -(-n // size) * size).reshape(-1, size)
         params = {**self._fixed, "net": self._state.net}
-        parts = [self._log_prob(params, data.obs[i], FlowPath(data.path[i])) for i in index]
+        parts = [self._log_prob(params, data.obs[i], FlowPath(jnp.asarray(data.path[i]))) for i in index]
         return np.concatenate([np.asarray(p) for p in parts])[:n]
 
     def _update_once(
         self, net: Any, optimizer: Any, part: Decisions, old: Array
     ) -> tuple[Any, Any, Array]:
         config, policy = self._config, self._policy
+        obs, path, advantage = jax.tree.map(jnp.asarray, tuple(part))
 
         def loss(net: Any) -> tuple[Array, Array]:
             params = {**self._fixed, "net": net}
             new = jax.vmap(partial(policy.log_prob, sigma=config.sigma), (None, 0, 0))(
-                params, part.obs, FlowPath(part.path)
+                params, obs, FlowPath(path)
             )
             ratio = jnp.exp(new - old)
             clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
