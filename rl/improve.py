@@ -283,12 +283,12 @@ class Improver:
         self, net: Any, optimizer: Any, part: Decisions, old: Array
     ) -> tuple[Any, Any, Array]:
         config, policy = self._config, self._policy
-        obs, path, advantage = jax.tree.map(jnp.asarray, tuple(part))
+        obs, path = jnp.asarray(part.obs), FlowPath(jnp.asarray(part.path))
 
         def loss(net: Any) -> tuple[Array, Array]:
             params = {**self._fixed, "net": net}
             new = jax.vmap(partial(policy.log_prob, sigma=config.sigma), (None, 0, 0))(
-                params, obs, FlowPath(path)
+                params, obs, path
             )
             ratio = jnp.exp(new - old)
             clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
