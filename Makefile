@@ -4,7 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check slow install clean
+# pyright brings its own Node.js and need not ask whether there is a newer pyright.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test slow check smoke install clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## the whole road on one task, then where the report is
 	$(BIN)/regrasp run transfer_cube
@@ -21,13 +28,16 @@ check: $(STAMP)  ## format, lint, types, layers
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-install: $(STAMP)
+smoke: $(STAMP)  ## a wheel of the last commit, used from another folder
+	.ci/smoke
+
+install: $(STAMP)  ## the project and its tools in .venv
 
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "regrasp needs Python >= 3.11, this is " + sys.version)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "regrasp needs Python >= 3.11, this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-clean:
+clean:  ## forget .venv and what was built
 	rm -rf $(VENV) build dist src/regrasp.egg-info
