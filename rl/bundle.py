@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import onnx
 from jax2onnx import to_onnx
 
-import regrasp
 from regrasp.envs import Task
 from regrasp.errors import InputError
 from regrasp.files import whole
@@ -61,7 +61,7 @@ def export(
         "execute": policy.chunk,
         "noise_size": policy.latent_size,
         "integration_steps": policy.steps,
-        "provenance": {"regrasp": regrasp.__version__, **provenance},
+        "provenance": {"regrasp": version("regrasp"), **provenance},
         "sha256": {"policy.onnx": hashlib.sha256(graph).hexdigest()},
     }
     with whole(folder) as temporary:
@@ -87,8 +87,8 @@ def load_bundle(where: str | Path, threads: int = 0) -> Runner:
                 return Runner(place, threads)
             except BundleError as error:
                 raise InputError(str(error)) from None
-    names = f" or one of {', '.join(shipped)}" if shipped else ""
-    raise InputError(f"no bundle at {where}: give a bundle's folder, a run's folder{names}")
+    names = f", or one of {', '.join(shipped)}" if shipped else ""
+    raise InputError(f"no bundle at {where}: give the folder of a bundle or of a run{names}")
 
 
 def _graph(policy: FlowPolicy, params: Params, task: Task) -> bytes:
@@ -123,6 +123,7 @@ def largest_difference(
     """Largest difference (rad or opening) between exported and original chunks, given the same noise."""
     rows = len(next(iter(obs.values())))
     noise = jax.random.normal(key, (rows, policy.latent_size))
-    ours = jax.jit(policy.act)(params, policy.flat(obs), noise)
+    flat = policy.flat({name: jnp.asarray(values) for name, values in obs.items()})
+    ours = jax.jit(policy.act)(params, flat, noise)
     theirs = runner.chunks(obs, np.asarray(noise))
     return float(np.abs(np.asarray(ours) - theirs).max())

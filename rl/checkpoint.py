@@ -14,7 +14,8 @@ from regrasp.files import whole
 
 def save_tree(path: str | Path, tree: Any) -> None:
     """Write the arrays of a pytree under their paths."""
-    leaves = {_name(p): np.asarray(leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    found = jax.tree_util.tree_leaves_with_path(tree)
+    leaves: dict[str, Any] = {_name(path): np.asarray(leaf) for path, leaf in found}
     with whole(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **leaves)
 

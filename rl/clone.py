@@ -128,7 +128,7 @@ def clone(
     """
     held = data.episode >= (1 - config.held_out) * (data.episode.max() + 1)
     train = jax.tree.map(jnp.asarray, (data.obs[~held], data.latent[~held]))
-    test = jax.tree.map(jnp.asarray, (data.obs[held], data.latent[held]))
+    test_obs, test_latent = jnp.asarray(data.obs[held]), jnp.asarray(data.latent[held])
     params = policy.init(jax.random.key(config.seed), data.obs[~held], data.latent[~held])
     if (folder / "params.npz").exists():
         return load_tree(folder / "params.npz", params)
@@ -143,7 +143,9 @@ def clone(
     state, first, metrics = _resume(folder, state)
     advance = jax.jit(partial(_advance, policy, config, optimizer, fixed))
     held_out_loss = jax.jit(
-        lambda net: _mean_loss(policy, {**fixed, "net": net}, *test, jax.random.key(1))
+        lambda net: _mean_loss(
+            policy, {**fixed, "net": net}, test_obs, test_latent, jax.random.key(1)
+        )
     )
     started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
     for done in range(first, config.updates, _BLOCK):

@@ -87,7 +87,7 @@ class Runner:
                 )
         feed = {f"obs_{name}": np.asarray(obs[name], np.float32) for name, _ in self._terms}
         feed["noise"] = np.asarray(noise, np.float32)
-        return self._session.run(None, feed)[0]
+        return np.asarray(self._session.run(None, feed)[0])
 
     def act(self, obs: Mapping[str, Any], noise: Any = None) -> np.ndarray:
         """One chunk, (chunk, action), from the observation of one robot.

@@ -87,10 +87,9 @@ class TransferCubeExpert:
             self._plan_one(position, quat, np.random.default_rng(int(seed)))
             for position, quat, seed in zip(*cubes, seeds, strict=True)
         ]
-        self._where, self._extra, moments = (list(part) for part in zip(*plans, strict=True))
-        self._where, self._extra = np.stack(self._where), np.stack(self._extra)
+        self._where, self._extra, moments = (np.stack(part) for part in zip(*plans, strict=True))
         self._correction = np.zeros(self._where[:, 0].shape)
-        self._approach, self._last_look = np.array(moments).T
+        self._approach, self._last_look = moments.T
 
     def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]:
         """The actions of one control step.
@@ -98,7 +97,7 @@ class TransferCubeExpert:
         The plan allows for the sag and the lag of the nominal arm. What is left is seen and corrected,
         slowly, while the arms are about to stand still, as a person would.
         """
-        for row in np.flatnonzero(self._approach == step):
+        for row in np.flatnonzero(self._approach == step).tolist():
             self._aim(row, step, np.asarray(view.body_pos["cube"][row], float))
         where, extra = self._where[:, step], self._extra[:, step]
         planned = (where - self._where[:, max(step - 1, 0)]) / self.task.control_dt_s

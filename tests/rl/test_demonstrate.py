@@ -18,7 +18,7 @@ class Clumsy(TransferCubeExpert):
     """Does not move in its first attempts."""
 
     def __init__(self, frozen: int):
-        super().__init__(load_task("transfer_cube"))
+        super().__init__(TransferCube())
         self.frozen, self.started = frozen, 0
 
     def start(self, view, seeds):
