@@ -31,6 +31,7 @@ class CpuWorld:
             raise InputError(
                 "this model enables sleep, whose state no snapshot can hold: disable it"
             )
+        write_no_log_file()
         self.model = model
         self.batch = Batch(model, num_sims, threads, persistent=True)
         self.window = Window(model, workcell, watch)
@@ -180,6 +181,13 @@ class CpuWorld:
             else:
                 flat[:, write.entries] = numbers
         return fields
+
+
+def write_no_log_file() -> None:
+    """Keep MuJoCo from writing MUJOCO_LOG.TXT where the user stands: unstable rows are counted here."""
+    config = mujoco.MjLogConfig.get()
+    config.logto_file = False
+    mujoco.MjLogConfig.set(config)
 
 
 def _derived_from(model: mujoco.MjModel, fields: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
+import onnx_ir
 from jax2onnx import to_onnx
 
 from regrasp.envs import Task
@@ -20,6 +21,9 @@ from regrasp.rl.runner import FORMAT, BundleError, Runner
 
 BUNDLES = Path(__file__).parent / "bundles"
 """Policies that ship with the package, usable by name."""
+
+OPSET = 21
+"""Of the graph: onnxruntime 1.20 and newer run it."""
 
 
 def export(
@@ -101,20 +105,16 @@ def _graph(policy: FlowPolicy, params: Params, task: Task) -> bytes:
         return policy.act(frozen, obs, inputs[-1])
 
     shapes = [("rows", *task.terms[name][1]) for name in names] + [("rows", policy.latent_size)]
-    model = to_onnx(act, inputs=shapes)
-    wanted = [f"obs_{name}" for name in names] + ["noise"]
-    _rename(model, dict(zip([i.name for i in model.graph.input], wanted, strict=True)))
-    onnx.checker.check_model(model)
+    graph_names = [f"obs_{name}" for name in names] + ["noise"]
+    draft: Any = to_onnx(act, inputs=shapes, input_names=graph_names, opset=OPSET, return_mode="ir")
+    for node in draft.graph:
+        for value in node.outputs:
+            if value.type is None:
+                # The exporter leaves out the type of the shapes that it computes.
+                value.type = onnx_ir.TensorType(onnx_ir.DataType.INT64)
+    model = onnx_ir.to_proto(draft)
+    onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
-
-
-def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
-    """Give a graph's inputs readable names."""
-    for node in model.graph.node:
-        for i, name in enumerate(node.input):
-            node.input[i] = names.get(name, name)
-    for value in model.graph.input:
-        value.name = names.get(value.name, value.name)
 
 
 def largest_difference(

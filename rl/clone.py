@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from regrasp.envs import Task
 from regrasp.errors import InputError, check_positive
+from regrasp.files import whole
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.policies.flow import FlowPolicy, Params
 
@@ -227,12 +228,17 @@ def _resume(folder: Path, state: _State) -> tuple[_State, int, list[dict[str, An
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write JSON lines, whole or not at all."""
-    from regrasp.files import whole
-
     with whole(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Read JSON lines.
+
+    Raises:
+        InputError: no such file, or it is not whole.
+    """
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): start a new run") from None

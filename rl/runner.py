@@ -42,13 +42,15 @@ class Runner:
                 f"{folder / 'policy.onnx'} has checksum {digest[:12]}..., policy.json says "
                 f"{self.meta['sha256']['policy.onnx'][:12]}...: export it again"
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            weights, options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _session(folder / "policy.onnx", weights, threads)
         self._terms = [(term["name"], tuple(term["shape"])) for term in self.meta["observations"]]
+        wanted = [f"obs_{name}" for name, _ in self._terms] + ["noise"]
+        found = [value.name for value in self._session.get_inputs()]
+        if sorted(found) != sorted(wanted):
+            raise BundleError(
+                f"{folder / 'policy.onnx'} takes {', '.join(found)}, policy.json names "
+                f"{', '.join(wanted)}: export it again"
+            )
         self._rng = np.random.default_rng(0)
 
     @property
@@ -79,14 +81,11 @@ class Runner:
         Raises:
             BundleError: a term is missing or of another shape.
         """
+        noise = np.asarray(noise, np.float32)
+        rows = noise.shape[:1]
+        feed = {"noise": _checked("noise", noise, (*rows, self.noise_size))}
         for name, shape in self._terms:
-            if name not in obs or np.shape(obs[name])[1:] != shape:
-                got = None if name not in obs else np.shape(obs[name])[1:]
-                raise BundleError(
-                    f"observation {name!r} has shape {got}, this policy takes {shape}"
-                )
-        feed = {f"obs_{name}": np.asarray(obs[name], np.float32) for name, _ in self._terms}
-        feed["noise"] = np.asarray(noise, np.float32)
+            feed[f"obs_{name}"] = _checked(name, obs.get(name), (*rows, *shape))
         return np.asarray(self._session.run(None, feed)[0])
 
     def act(self, obs: Mapping[str, Any], noise: Any = None) -> np.ndarray:
@@ -102,25 +101,51 @@ class Runner:
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
+    path = folder / "policy.json"
+    text = _read(path)
     try:
-        meta = json.loads(_read(folder / "policy.json"))
-        needed = ("format", "observations", "chunk", "execute", "noise_size", "sha256")
-        missing = [name for name in needed if name not in meta]
-    except (ValueError, TypeError) as error:
-        if isinstance(error, BundleError):
-            raise
-        raise BundleError(
-            f"{folder / 'policy.json'} is not JSON ({error}): export the policy again"
-        ) from None
+        meta = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON ({error}): export the policy again") from None
+    needed = ("format", "observations", "chunk", "execute", "noise_size", "sha256")
+    missing = [name for name in needed if not isinstance(meta, dict) or name not in meta]
     if missing:
-        raise BundleError(
-            f"{folder / 'policy.json'} lacks {', '.join(missing)}: export the policy again"
-        )
+        raise BundleError(f"{path} lacks {', '.join(missing)}: export the policy again")
     if meta["format"] != FORMAT:
         raise BundleError(
             f"bundle {folder} has format {meta['format']}, this runner reads {FORMAT}: export it again"
         )
+    try:
+        str(meta["sha256"]["policy.onnx"])
+        sizes = [meta["noise_size"], meta["chunk"], meta["execute"]]
+        for term in meta["observations"]:
+            sizes += [len(term["name"]), *term["shape"]]
+        sound = all(isinstance(n, int) and n > 0 for n in sizes)
+    except (KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise BundleError(
+            f"{path} has entries of another kind than a policy's: export the policy again"
+        )
     return meta
+
+
+def _session(path: Path, weights: bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own kinds have no other common base.
+        reason = str(error).splitlines()[0][:200]
+        raise BundleError(f"{path} cannot be run ({reason}): export it again") from None
+
+
+def _checked(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    found = None if values is None else np.shape(values)
+    if found != shape:
+        raise BundleError(f"{name!r} has shape {found}, this policy takes {shape}")
+    return np.asarray(values, np.float32)
 
 
 def _read(path: Path) -> bytes:

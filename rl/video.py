@@ -1,13 +1,18 @@
 """Short films of policies."""
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-import imageio.v2 as imageio
+import numpy as np
+from imageio_ffmpeg import get_ffmpeg_exe
+from jaxtyping import UInt8
 
 from regrasp.envs import BatchEnv, episode_keys
 from regrasp.envs.render import Camera
+from regrasp.errors import InputError
 from regrasp.files import whole
 from regrasp.rl.evaluate import play_episodes
 
@@ -43,14 +48,12 @@ def film(
     with (
         Camera(env) as camera,
         whole(path) as temporary,
-        imageio.get_writer(
-            temporary, fps=fps, codec="libx264", quality=6, macro_block_size=8
-        ) as writer,
+        _developed(temporary, camera.frame(0).shape, fps) as add,
     ):
 
         def shoot(step: int) -> None:
             if step % EVERY == 0:
-                writer.append_data(camera.frame(0))  # type: ignore[attr-defined]
+                add(camera.frame(0))
 
         for episode in range(episodes):
             outcomes = play_episodes(
@@ -59,6 +62,35 @@ def film(
             ended.append(bool(outcomes.success[0]))
             last = camera.frame(0)
             for _ in range(AFTER_FRAMES):
-                writer.append_data(last)  # type: ignore[attr-defined]
+                add(last)
             progress(episode + 1, episodes, "succeeded" if ended[-1] else "failed")
     return ended
+
+
+@contextmanager
+def _developed(
+    path: Path, shape: tuple[int, ...], fps: int
+) -> Iterator[Callable[[UInt8[np.ndarray, "height width 3"]], object]]:
+    """Frames of a shape (height, width, 3) into an MP4: call with one after another.
+
+    Raises:
+        InputError: the encoder could not write it.
+    """
+    height, width, _ = shape
+    raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {fps} -i -"
+    encoded = "-an -c:v libx264 -pix_fmt yuv420p -crf 20 -movflags +faststart"
+    command = [get_ffmpeg_exe(), "-loglevel", "error", *raw.split(), *encoded.split(), str(path)]
+    # A group of its own: Ctrl-C is for us alone.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+    ) as encoder:
+        frames, complaints = cast(IO[bytes], encoder.stdin), cast(IO[bytes], encoder.stderr)
+        # An encoder that gives up closes the pipe, and has said why.
+        with suppress(BrokenPipeError):
+            yield lambda frame: frames.write(frame.tobytes())
+        with suppress(BrokenPipeError):
+            frames.close()
+        said = complaints.read().decode(errors="replace").strip()
+        if encoder.wait() != 0:
+            reason = said.splitlines()[0].rpartition("] ")[2] if said else "the encoder stopped"
+            raise InputError(f"cannot write the film {path.name}: {reason}; run again")

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from mujoco.batch import Batch
 
 from regrasp.assets.arm import Arm
+from regrasp.envs.world import write_no_log_file
 from regrasp.errors import InputError
 from regrasp.sim2real.log import Log
 
@@ -42,6 +43,7 @@ def replay(
         return []
     for log in logs:
         log.check_arm(arm)
+    write_no_log_file()
     model = build_model(arm, timestep_s)
     batch = Batch(model, nsim=len(logs), nthread=threads or _cores())
     columns = _start(batch, model, logs, arm)

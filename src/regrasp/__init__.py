@@ -12,18 +12,29 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = ["BatchEnv", "Snapshot", "make"]
 
-# MuJoCo picks its OpenGL binding when it is first imported. Without a screen that must be EGL, and
-# asking for an EGL that is not there would break the import itself.
-if sys.platform == "linux" and "MUJOCO_GL" not in os.environ:
-    try:
-        ctypes.CDLL("libEGL.so.1")
-        os.environ["MUJOCO_GL"] = "egl"
-    except OSError:
-        pass
-
 from regrasp.gym import register
 
 register()
+
+
+def _choose_opengl() -> None:
+    """MuJoCo picks its OpenGL binding when it is first imported; without a screen that must be EGL.
+
+    A binding whose library is not there would break the import itself, even where nothing is drawn.
+    """
+    chosen = os.environ.get("MUJOCO_GL", "")
+    library = {"": "libEGL.so.1", "egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}.get(chosen)
+    if sys.platform != "linux" or library is None:
+        return
+    try:
+        ctypes.CDLL(library)
+        os.environ["MUJOCO_GL"] = chosen or "egl"
+    except OSError:
+        if chosen:
+            os.environ["MUJOCO_GL"] = "disabled"
+
+
+_choose_opengl()
 
 if TYPE_CHECKING:
     from regrasp.envs import BatchEnv, Snapshot

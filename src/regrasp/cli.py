@@ -25,6 +25,7 @@ from regrasp.errors import InputError, unknown
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.improve import ImproveConfig
+from regrasp.rl.runner import BundleError
 from regrasp.road import JudgeConfig, Road
 
 Task = tyro.conf.Positional[str]
@@ -236,7 +237,7 @@ def main(args: list[str] | None = None) -> None:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             raise unknown("verb", args[0], VERBS)
         _parsed(args)
-    except InputError as error:
+    except (InputError, BundleError) as error:
         print(f"regrasp: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
@@ -268,7 +269,8 @@ def _parsed(args: list[str]) -> None:
     except SystemExit as stop:
         if stop.code:
             words = re.sub(r"[\u2500-\u257f]+|For full helptext.*", " ", said.getvalue())
-            words = re.sub(r"Error parsing \S+:|Value error|Unrecognized options(?= )", " ", words)
+            words = re.sub(r"Error parsing \S+:|Value error|regrasp \w+ --help", " ", words)
+            words = words.replace("Argument helptext:", "for")
             raise InputError(
                 f"{' '.join(words.split())} (see regrasp {args[0] if args else ''} --help)"
             ) from None
@@ -299,19 +301,25 @@ def _bars() -> Any:
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
     )
-    with Progress(*columns, console=STDERR) as bars:
+    bars = Progress(*columns, console=STDERR)
 
-        def start(title: str) -> Callable[[int, int, str], None]:
-            shown: list[Any] = []
+    def start(title: str) -> Callable[[int, int, str], None]:
+        shown: list[Any] = []
 
-            def progress(done: int, total: int, note: str) -> None:
-                if not shown:
-                    shown.append(bars.add_task(title, total=total, note=note))
-                bars.update(shown[0], completed=done, total=total, note=note)
+        def progress(done: int, total: int, note: str) -> None:
+            if not shown:
+                bars.start()
+                shown.append(bars.add_task(title, total=total, note=note))
+            bars.update(shown[0], completed=done, total=total, note=note)
 
-            return progress
+        return progress
 
+    try:
         yield start
+    finally:
+        # Never started, nothing drawn: a refusal is one line alone.
+        if bars.live.is_started:
+            bars.stop()
 
 
 @contextlib.contextmanager

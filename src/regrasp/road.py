@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from regrasp.envs import BatchEnv, Executor, Snapshot, load_task
+from regrasp.envs import BatchEnv, Executor, Snapshot, load_task, role_key
 from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
 from regrasp.files import read_json, whole, write_json
@@ -33,6 +33,7 @@ from regrasp.rl.policies.flow import FlowPolicy, Params
 Progress = Callable[[int, int, str], None]
 POLICIES = ("demonstrator", "clone", "improved")
 PHYSICS = ("nominal", "table")
+Config = TypeVar("Config", CloneConfig, ImproveConfig)
 PACKAGES = (
     "regrasp",
     "mujoco",
@@ -82,14 +83,15 @@ class Road:
 
     def __post_init__(self) -> None:
         load_task(self.task)
-        if self.seed < 0:
-            raise InputError(f"seed {self.seed}: choose 0 or more")
+        role_key(self.seed, "train")
 
     # ---- stages ----
 
     def demos(self, config: DemonstrateConfig) -> Episodes:
         """Collect demonstrations."""
         folder = self.folder / "demos"
+        load_expert(self.task, config.manner)
+        randomizer_for(self.task, config.randomize)
         if self._begin("demos", config) and (folder / "meta" / "info.json").exists():
             return Episodes.open(folder)
         with self._clock("demos"):
@@ -124,7 +126,7 @@ class Road:
         policy, params = self._cloned()
         made = {"clone": self._export("clone", policy, params)}
         if (self.folder / "improve" / "params.npz").exists():
-            config = ImproveConfig(**read_json(self.folder / "improve" / "config.json", "settings"))
+            config = self._kept("improve", ImproveConfig)
             made["improved"] = self._export("improved", *self.improve(config))
         return made
 
@@ -262,8 +264,9 @@ class Road:
             return False
         before = read_json(path, "settings")
         if before != settings:
-            other = [k for k in settings if before.get(k) != settings[k]]
-            changes = ", ".join(f"{k} {before.get(k)} -> {settings[k]}" for k in other)
+            before = before if isinstance(before, dict) else {}
+            names = [k for k in before | settings if before.get(k) != settings.get(k)]
+            changes = ", ".join(f"{k} {before.get(k)} -> {settings.get(k)}" for k in names)
             raise InputError(
                 f"{self.folder} holds a {stage} stage with other settings ({changes}): "
                 "choose another --folder, or delete that one"
@@ -298,9 +301,17 @@ class Road:
             raise InputError(
                 f"no finished clone in {self.folder}: run `regrasp clone {self.task}` first"
             )
-        return self.clone(
-            CloneConfig(**read_json(self.folder / "clone" / "config.json", "settings"))
-        )
+        return self.clone(self._kept("clone", CloneConfig))
+
+    def _kept(self, stage: str, config: type[Config]) -> Config:
+        """The settings that a stage was run with."""
+        path = self.folder / stage / "config.json"
+        try:
+            return config(**read_json(path, "settings"))
+        except TypeError as error:
+            raise InputError(
+                f"settings {path} are not of this version ({error}): start a new run"
+            ) from None
 
     def _export(self, name: str, policy: FlowPolicy, params: Params) -> Path:
         folder = self.folder / "bundle" / name
@@ -350,7 +361,9 @@ class _Clock:
     def __enter__(self) -> None:
         self._started = time.monotonic()
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None and issubclass(kind, InputError):
+            return
         seconds = read_json(self._path, "times") if self._path.exists() else {}
         seconds.setdefault("started", time.strftime("%Y-%m-%d %H:%M:%S"))
         spent = time.monotonic() - self._started
@@ -380,7 +393,7 @@ def judge_bundle(
         autoreset=AutoresetMode.DISABLED,
         executor=Executor(runner.chunk, runner.execute),
     )
-    labels = (Path(where).name, task, physics)
+    labels = (Path(where).resolve().name, task, physics)
     return evaluate(
         env, runner, episodes=config.episodes, seed=config.seed, labels=labels, progress=progress
     )
