@@ -23,7 +23,7 @@ for step in range(160):
     action = expert.act(step, one.view())
     one.step(action)
 moment = one.take(row=0)
-moment.save("in_the_air.npz")
+moment.save("runs/in_the_air.npz")
 
 env = regrasp.make("transfer_cube", num_envs=ROWS, randomize="table", seed=1)
 
