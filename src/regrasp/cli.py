@@ -316,8 +316,12 @@ def _bars() -> Any:
 
     try:
         yield start
+    except InputError:
+        # A refusal is one line alone.
+        bars.live.transient = True
+        bars.live.stop()
+        raise
     finally:
-        # Never started, nothing drawn: a refusal is one line alone.
         if bars.live.is_started:
             bars.stop()
 

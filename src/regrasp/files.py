@@ -33,7 +33,7 @@ def whole(path: str | Path) -> Iterator[Path]:
             path.rename(folder / "replaced")
         os.replace(folder / path.name, path)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise InputError(
                 f"no space left to write {path}: free some disk space and run again"
             ) from None

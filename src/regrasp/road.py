@@ -92,8 +92,9 @@ class Road:
         folder = self.folder / "demos"
         load_expert(self.task, config.manner)
         randomizer_for(self.task, config.randomize)
-        if self._begin("demos", config) and (folder / "meta" / "info.json").exists():
+        if self._settled("demos", config) and (folder / "meta" / "info.json").exists():
             return Episodes.open(folder)
+        self._keep("demos", config)
         with self._clock("demos"):
             result = demonstrate(self.task, folder, config, self.progress("demos"))
         write_json(folder / "meta" / "demonstrations.json", result.to_json())
@@ -101,10 +102,10 @@ class Road:
 
     def clone(self, config: CloneConfig) -> tuple[FlowPolicy, Params]:
         """Clone the demonstrations."""
-        episodes = self._need_demos()
-        obs, action, index, _ = episodes.arrays()
+        self._settled("clone", config)
+        obs, action, index, _ = self._need_demos().arrays()
         policy = flow_policy(load_task(self.task), config)
-        self._begin("clone", config)
+        self._keep("clone", config)
         with self._clock("clone"):
             data = samples(policy, obs, action, index)
             return policy, clone(
@@ -113,11 +114,17 @@ class Road:
 
     def improve(self, config: ImproveConfig) -> tuple[FlowPolicy, Params]:
         """Improve the clone from states of the demonstrations."""
+        self._settled("improve", config)
         policy, params = self._cloned()
-        self._begin("improve", config)
+        moments, phases = kept_moments(self._need_demos(), policy.chunk)
         env = self._env("table", config.groups * config.tries, policy.chunk)
+        if moments.fingerprint != env.fingerprint:
+            raise InputError(
+                f"the demonstrations in {self.folder} are of another model or version: "
+                "choose another --folder and collect them again"
+            )
+        self._keep("improve", config)
         with self._clock("improve"):
-            moments, phases = kept_moments(self._need_demos(), policy.chunk)
             improver = Improver(env, policy, params, moments, phases, config)
             return policy, improver.run(self.folder / "improve", self.progress("improve"))
 
@@ -132,7 +139,8 @@ class Road:
 
     def judge(self, config: JudgeConfig, policies: Sequence[str] = POLICIES) -> list[Evaluation]:
         """Judge policies under nominal and randomised physics, each once."""
-        self._begin("eval", config)
+        self._settled("eval", config)
+        self._keep("eval", config)
         found = []
         with self._clock("eval"):
             for policy in policies:
@@ -255,12 +263,14 @@ class Road:
                 temporary.write_bytes(drawing)
         write_json(path, gap.to_json())
 
-    def _begin(self, stage: str, config: Any) -> bool:
-        """Keep a stage's settings; True if they were kept before. Threads do not count."""
-        path = self.folder / ("demos.json" if stage == "demos" else f"{stage}/config.json")
-        settings = {name: value for name, value in asdict(config).items() if name != "threads"}
+    def _settled(self, stage: str, config: Any) -> bool:
+        """Whether a stage was started before, with these settings.
+
+        Raises:
+            InputError: it was, with others.
+        """
+        path, settings = self._path(stage), _settings(config)
         if not path.exists():
-            write_json(path, settings)
             return False
         before = read_json(path, "settings")
         if before != settings:
@@ -272,6 +282,15 @@ class Road:
                 "choose another --folder, or delete that one"
             )
         return True
+
+    def _keep(self, stage: str, config: Any) -> None:
+        """Note a stage's settings, now that it starts."""
+        if not self._path(stage).exists():
+            write_json(self._path(stage), _settings(config))
+
+    def _path(self, stage: str) -> Path:
+        """Where a stage's settings are kept."""
+        return self.folder / ("demos.json" if stage == "demos" else f"{stage}/config.json")
 
     def _clock(self, stage: str) -> "_Clock":
         return _Clock(self.folder / "seconds.json", stage)
@@ -305,7 +324,7 @@ class Road:
 
     def _kept(self, stage: str, config: type[Config]) -> Config:
         """The settings that a stage was run with."""
-        path = self.folder / stage / "config.json"
+        path = self._path(stage)
         try:
             return config(**read_json(path, "settings"))
         except TypeError as error:
@@ -350,6 +369,11 @@ class Road:
         )
         write_json(path, result.to_json())
         return result
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """A stage's settings as plain data. Threads do not count."""
+    return {name: value for name, value in asdict(config).items() if name != "threads"}
 
 
 class _Clock:
