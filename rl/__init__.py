@@ -1,1 +1,1 @@
-"""TODO"""
+"""What is learned: teachers, demonstrations, policies, cloning, improvement, judging and export."""

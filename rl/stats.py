@@ -38,4 +38,6 @@ def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Rate:
         / (1 + z * z / episodes)
         * (rate * (1 - rate) / episodes + z * z / (4 * episodes**2)) ** 0.5
     )
-    return Rate(successes, episodes, rate, max(0.0, middle - spread), min(1.0, middle + spread))
+    # Rounding must not push an end beyond the rate itself, which is 0 or 1 at the extremes.
+    low, high = max(0.0, min(rate, middle - spread)), min(1.0, max(rate, middle + spread))
+    return Rate(successes, episodes, rate, low, high)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regrasp.envs import episode_keys, load_task
+from regrasp.envs import episode_keys
 from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.errors import InputError
 from regrasp.rl import demonstrate as module

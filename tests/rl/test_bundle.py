@@ -1,0 +1,234 @@
+"""Bundles: the same chunks as the policy, runnable by two libraries, refused when they are not whole."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from regrasp.envs import load_task
+from regrasp.errors import InputError
+from regrasp.rl import bundle, runner
+from regrasp.rl.bundle import export, largest_difference, load_bundle
+from regrasp.rl.clone import CloneConfig, flow_policy
+from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.runner import BundleError, Runner
+
+TASK = load_task("transfer_cube")
+
+
+@pytest.fixture(scope="module")
+def small() -> FlowPolicy:
+    return flow_policy(TASK, CloneConfig(width=32, depth=2))
+
+
+@pytest.fixture(scope="module")
+def weights(small: FlowPolicy, random_params: Callable[..., Params]) -> Params:
+    return random_params(small)
+
+
+@pytest.fixture(scope="module")
+def exported(small: FlowPolicy, weights: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "clone"
+    return export(small, weights, TASK, "transfer_cube", folder, {"policy": "clone", "seed": 3})
+
+
+@pytest.fixture
+def copy(exported: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(exported, tmp_path / "bundle")
+
+
+def seen(small: FlowPolicy, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {n: rng.normal(0, 2, (rows, size)).astype(np.float32) for n, size in small.terms}
+
+
+# ---- the same policy ----
+
+
+@pytest.mark.parametrize("rows", [1, 333])
+def test_chunks_are_those_of_the_policy(small, weights, exported: Path, rows: int):
+    chunks = Runner(exported).chunks(seen(small, rows), np.zeros((rows, small.latent_size)))
+    assert chunks.shape == (rows, small.chunk, small.action_size)
+    assert chunks.dtype == np.float32
+    assert chunks.std(axis=1).max() > 0.01
+    for seed in range(3):
+        key = jax.random.key(seed)
+        assert (
+            largest_difference(small, weights, Runner(exported), seen(small, rows, seed), key)
+            < 1e-5
+        )
+
+
+def test_one_robots_chunk_is_a_row(small, exported: Path):
+    policy = Runner(exported)
+    obs, noise = seen(small, 4), np.random.default_rng(1).normal(size=(4, small.latent_size))
+    one = policy.act({name: values[2] for name, values in obs.items()}, noise[2])
+    np.testing.assert_allclose(one, policy.chunks(obs, noise)[2], atol=1e-6)
+
+
+def test_without_noise_given_it_is_drawn_anew_but_from_the_same_start(small, exported: Path):
+    obs = {name: values[0] for name, values in seen(small, 1).items()}
+    first, second = (Runner(exported) for _ in range(2))
+    made = first.act(obs)
+    np.testing.assert_array_equal(made, second.act(obs))
+    assert np.abs(first.act(obs) - made).max() > 1e-3
+
+
+def test_the_description_says_what_a_robot_needs(small, exported: Path):
+    meta = Runner(exported).meta
+    assert [(o["name"], o["unit"], o["shape"]) for o in meta["observations"]] == [
+        (name, unit, list(shape)) for name, (unit, shape) in TASK.terms.items()
+    ]
+    assert meta["action"]["names"] == list(TASK.workcell().action_names)
+    assert (meta["rate_hz"], meta["chunk"], meta["noise_size"]) == (50, 16, small.latent_size)
+    assert meta["provenance"] == {"regrasp": "0.1.0", "policy": "clone", "seed": 3}
+
+
+def test_the_runner_needs_numpy_and_onnxruntime_alone(small, exported: Path, tmp_path: Path):
+    """Its file is copied elsewhere and run where nothing else of ours can be imported."""
+    shutil.copy(runner.__file__, tmp_path / "robot.py")
+    obs, noise = seen(small, 1), np.ones((1, small.latent_size), np.float32)
+    np.savez(tmp_path / "input.npz", noise=noise, **obs)  # type: ignore[arg-type]
+    code = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("regrasp", "jax", "jaxlib", "flax", "mujoco", "scipy", "gymnasium"):
+            raise ImportError(f"{name} is not on this robot")
+
+sys.meta_path.insert(0, Block())
+import numpy as np
+import robot
+data = dict(np.load("input.npz"))
+noise = data.pop("noise")
+np.save("output.npy", robot.Runner(sys.argv[1]).chunks(data, noise))
+"""
+    subprocess.run([sys.executable, "-c", code, exported], cwd=tmp_path, check=True)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "output.npy"), Runner(exported).chunks(obs, noise)
+    )
+
+
+# ---- whole or not at all ----
+
+
+def test_a_failed_export_leaves_what_was_there(
+    small, weights, copy: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+
+    def full(*_: Any, **__: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bundle, "_graph", lambda *_: b"another graph")
+    monkeypatch.setattr(Path, "write_text", full)
+    for folder in (copy, copy.parent / "new"):
+        with pytest.raises(InputError, match="no space left"):
+            export(small, weights, TASK, "transfer_cube", folder, {})
+    assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_exporting_says_nothing(small, weights, tmp_path: Path, capfd, caplog):
+    export(small, weights, TASK, "transfer_cube", tmp_path / "bundle", {})
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+
+
+# ---- refusals ----
+
+
+def change(**entries: Any) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "policy.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+    return edit
+
+
+def text(content: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / "policy.json").write_text(content)
+
+
+def garble(folder: Path) -> None:
+    """A graph that is none, with the right checksum."""
+    import hashlib
+
+    (folder / "policy.onnx").write_bytes(b"no graph")
+    change(sha256={"policy.onnx": hashlib.sha256(b"no graph").hexdigest()})(folder)
+
+
+BROKEN = {
+    "no graph": (lambda f: (f / "policy.onnx").unlink(), r"cannot read .*policy\.onnx"),
+    "no description": (lambda f: (f / "policy.json").unlink(), r"cannot read .*policy\.json"),
+    "checksum": (change(sha256={"policy.onnx": "0" * 64}), "has checksum .* says 000000000000"),
+    "changed graph": (
+        lambda f: (f / "policy.onnx").write_bytes((f / "policy.onnx").read_bytes()[:-1] + b"!"),
+        "has checksum",
+    ),
+    "garbled graph": (garble, "cannot be run"),
+    "format": (change(format=99), "has format 99, this runner reads 1"),
+    "not JSON": (text('{"format": 1'), "is not JSON"),
+    "bytes": (lambda f: (f / "policy.json").write_bytes(b"\xff\xfe\x00"), "is not JSON"),
+    "a list": (text("[]"), "lacks format, observations"),
+    "a number": (text("1"), "lacks format"),
+    "lacks": (text('{"format": 1, "chunk": 16}'), "lacks observations, execute"),
+    "no checksum": (change(sha256={}), "entries of another kind"),
+    "term": (change(observations=[{"name": "joint_pos"}]), "entries of another kind"),
+    "shape": (change(observations=[{"name": "a", "shape": 3}]), "entries of another kind"),
+    "chunk": (change(chunk="16"), "entries of another kind"),
+    "negative": (change(noise_size=-1), "entries of another kind"),
+    "terms": (change(observations=[{"name": "a", "shape": [3]}]), "takes .*obs_joint_pos"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_bundle_that_is_not_whole_is_refused(copy: Path, fault: str):
+    break_it, says = BROKEN[fault]
+    break_it(copy)
+    with pytest.raises(BundleError, match=says):
+        Runner(copy)
+    with pytest.raises(InputError):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"gripper": None}, "'gripper' has shape None"),
+        ({"gripper": np.zeros((3, 3))}, r"'gripper' has shape \(3, 3\).*takes \(3, 2\)"),
+        ({"gripper": np.zeros(2)}, r"'gripper' has shape \(2,\)"),
+        ({"cube_pos": np.zeros((2, 3))}, r"'cube_pos' has shape \(2, 3\).*takes \(3, 3\)"),
+        ({"noise": np.zeros((3, 5))}, r"'noise' has shape \(3, 5\)"),
+        ({"noise": np.zeros(())}, r"'noise' has shape \(\)"),
+    ],
+)
+def test_inputs_of_another_shape_are_refused(small, exported: Path, changes: dict, says: str):
+    given = {**seen(small, 3), "noise": np.zeros((3, small.latent_size)), **changes}
+    noise = given.pop("noise")
+    obs = {name: values for name, values in given.items() if values is not None}
+    with pytest.raises(BundleError, match=says):
+        Runner(exported).chunks(obs, noise)
+
+
+def test_bundles_are_found_by_folder_run_and_name(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = tmp_path / "run"
+    shutil.copytree(copy, run / "bundle" / "clone")
+    assert load_bundle(run).meta == load_bundle(copy).meta
+    shutil.copytree(copy, run / "bundle" / "improved")
+    change(provenance={"policy": "improved"})(run / "bundle" / "improved")
+    assert load_bundle(run).meta["provenance"] == {"policy": "improved"}
+    monkeypatch.setattr(bundle, "BUNDLES", run / "bundle")
+    assert load_bundle("clone").meta == load_bundle(copy).meta
+    with pytest.raises(InputError, match=r"no bundle at clon: .* or one of clone, improved"):
+        load_bundle("clon")

@@ -1,0 +1,162 @@
+"""Cloning: all the ways that were shown are learned, and an interruption changes no bit."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regrasp.envs import load_task
+from regrasp.errors import InputError
+from regrasp.rl.clone import CloneConfig, Samples, clone, flow_policy, read_lines, samples
+from regrasp.rl.policies.flow import FlowPolicy, Params
+
+CONFIG = CloneConfig(updates=1300, batch=128, learning_rate=3e-3, average=0.99, held_out=0.2)
+"""Checkpoints are written after 1000 updates."""
+FORK = FlowPolicy((("side", 1),), (-1,), chunk=2, knots=2, steps=5, width=32, depth=1)
+
+
+@dataclass
+class Stopped(Exception):
+    """Raised in the middle of training."""
+
+    done: int
+
+
+def stop_at(step: int) -> Callable[[int, int, str], None]:
+    def progress(done: int, total: int, note: str) -> None:
+        if done >= step:
+            raise Stopped(done)
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def shown() -> Samples:
+    """Pass on the left (-1) or on the right (+1), never through the middle; ten episodes."""
+    rng = np.random.default_rng(0)
+    side = rng.choice([-1.0, 1.0], 400)[:, None] + rng.normal(0, 0.05, (400, 1))
+    obs = rng.normal(size=(400, 1)).astype(np.float32)
+    return Samples(obs, np.repeat(side, 2, axis=1).astype(np.float32), np.repeat(np.arange(10), 40))
+
+
+@pytest.fixture(scope="module")
+def trained(shown: Samples, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
+    folder = tmp_path_factory.mktemp("clone") / "run"
+    return folder, clone(FORK, shown, CONFIG, folder)
+
+
+def bits(params: Params) -> list[bytes]:
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
+
+
+def test_both_ways_are_sampled_and_their_mean_is_not(trained):
+    _, params = trained
+    noise = jax.random.normal(jax.random.key(0), (1000, FORK.latent_size))
+    passed = np.asarray(FORK.act(params, jnp.zeros((1000, 1)), noise))[:, :, 0]
+    left, right = (passed < -0.7).all(axis=1), (passed > 0.7).all(axis=1)
+    assert left.mean() > 0.35
+    assert right.mean() > 0.35
+    assert (np.abs(passed) < 0.4).any(axis=1).mean() < 0.1
+
+
+@pytest.fixture(scope="module")
+def interrupted(shown: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    with pytest.raises(Stopped):
+        clone(FORK, shown, CONFIG, folder, stop_at(1200))
+    return folder
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(
+    shown: Samples, trained, interrupted: Path, tmp_path: Path
+):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    assert not (folder / "params.npz").exists()
+    told = []
+    params = clone(FORK, shown, CONFIG, folder, lambda done, total, note: told.append(done))
+    assert told == [1100, 1200, 1300]
+    assert bits(params) == bits(trained[1])
+    ours, theirs = (read_lines(f / "metrics.jsonl") for f in (folder, trained[0]))
+    assert [m["step"] for m in ours] == list(range(100, 1400, 100))
+    assert [m["loss"] for m in ours] == [m["loss"] for m in theirs]
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "params.npz"]
+
+
+@pytest.mark.parametrize("content", ['{"step": 100', None])
+def test_a_checkpoint_without_its_metrics_is_refused(
+    shown: Samples, interrupted: Path, tmp_path: Path, content: str | None
+):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    (folder / "metrics.jsonl").unlink()
+    if content is not None:
+        (folder / "metrics.jsonl").write_text(content)
+    with pytest.raises(InputError, match=r"metrics\.jsonl cannot be read"):
+        clone(FORK, shown, CONFIG, folder)
+
+
+def test_losses_fall_also_where_only_watched(trained):
+    lines = read_lines(trained[0] / "metrics.jsonl")
+    for name in ("loss", "held_out_loss"):
+        assert lines[-1][name] < 0.7 * lines[0][name]
+
+
+def test_a_finished_folder_is_read_and_not_redone(shown: Samples, trained):
+    folder, params = trained
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = clone(FORK, shown, CONFIG, folder, stop_at(0))
+    assert bits(again) == bits(params)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_the_seed_decides(shown: Samples, trained, tmp_path: Path):
+    told = []
+
+    def listen(done: int, total: int, note: str) -> None:
+        told.append(note)
+        raise Stopped(done)
+
+    with pytest.raises(Stopped):
+        clone(FORK, shown, replace(CONFIG, seed=1), tmp_path, listen)
+    first = read_lines(trained[0] / "metrics.jsonl")[0]["loss"]
+    assert told != [f"loss {first:.3f}"]
+
+
+def test_chunks_hold_the_last_action_of_their_episode():
+    policy = FlowPolicy((("side", 1),), (-1,), chunk=4, knots=4)
+    action = np.arange(8, dtype=np.float32)[:, None]
+    obs = {"side": 10 + np.arange(8, dtype=np.float32)[:, None]}
+    found = samples(policy, obs, action, np.array([0, 0, 0, 0, 0, 1, 1, 1]))
+    chunks = [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 4], [3, 4, 4, 4], [4, 4, 4, 4]]
+    chunks += [[5, 6, 7, 7], [6, 7, 7, 7], [7, 7, 7, 7]]
+    np.testing.assert_allclose(found.latent, chunks, atol=1e-5)
+    assert found.obs[:, 0].tolist() == list(range(10, 18))
+
+
+def test_the_policy_of_a_task_is_relative_to_its_own_joints():
+    """Left and right arm joints follow themselves, grippers nothing."""
+    policy = flow_policy(load_task("transfer_cube"), CloneConfig(chunk=12, knots=4))
+    assert policy.relative_to == (*range(6), -1, *range(6, 12), -1)
+    assert policy.terms[0] == ("joint_pos", 12)
+    assert (policy.chunk, policy.latent_size, policy.obs_size) == (12, 4 * 14, 23)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"updates": 0}, "updates 0"),
+        ({"batch": -1}, "batch -1"),
+        ({"learning_rate": 0.0}, "learning_rate 0"),
+        ({"learning_rate": float("nan")}, "learning_rate nan"),
+        ({"knots": 1}, "knots 1"),
+        ({"chunk": 4, "knots": 5}, "knots 5"),
+        ({"held_out": 1.0}, "held_out 1"),
+    ],
+)
+def test_bad_settings_are_refused(changes: dict, says: str):
+    with pytest.raises(InputError, match=says):
+        CloneConfig(**changes)

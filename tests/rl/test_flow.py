@@ -1,0 +1,200 @@
+"""The flow policy: its chunks, its likelihood and its loss, against independent computations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from regrasp.rl.policies.flow import FlowPolicy, Params, Path
+
+SIGMA = 0.3
+
+
+@pytest.fixture
+def obs(policy: FlowPolicy, rng: np.random.Generator) -> jax.Array:
+    return jnp.asarray(rng.normal(size=policy.obs_size), jnp.float32)
+
+
+# ---- chunks ----
+
+
+@given(st.integers(2, 40).flatmap(lambda c: st.tuples(st.just(c), st.integers(2, c))))
+def test_knots_share_every_action(sizes: tuple[int, int]):
+    """A partition of unity that begins at the first knot and ends at the last."""
+    chunk, knots = sizes
+    basis = FlowPolicy((("joint_pos", 1),), (0,), chunk=chunk, knots=knots).basis
+    np.testing.assert_allclose(basis.sum(axis=1), 1, atol=1e-6)
+    assert (basis >= 0).all()
+    assert ((basis > 0).sum(axis=1) <= 2).all()
+    np.testing.assert_allclose(basis[[0, -1]], np.eye(knots)[[0, -1]], atol=1e-6)
+
+
+def test_piecewise_linear_chunks_survive_the_round_trip(
+    policy: FlowPolicy, params: Params, rng: np.random.Generator
+):
+    obs = rng.normal(size=(20, policy.obs_size)).astype(np.float32)
+    knots = rng.normal(size=(20, policy.knots, policy.action_size)).astype(np.float32)
+    chunks = policy.basis @ knots
+    latent = policy.encode(obs, chunks)
+    normal = (latent - params["latent_mean"]) / params["latent_std"]
+    np.testing.assert_allclose(policy.decode(params, jnp.asarray(obs), normal), chunks, atol=1e-5)
+
+
+def test_other_chunks_become_the_nearest(policy: FlowPolicy, rng: np.random.Generator):
+    """What is lost is at right angles to all that the knots can say."""
+    obs = np.zeros((20, policy.obs_size), np.float32)
+    chunks = rng.normal(size=(20, policy.chunk, policy.action_size)).astype(np.float32)
+    knots = policy.encode(obs, chunks).reshape(20, policy.knots, policy.action_size)
+    lost = chunks - policy.basis @ knots
+    assert np.abs(lost).max() > 0.1
+    np.testing.assert_allclose(policy.basis.T @ lost, 0, atol=1e-5)
+
+
+def test_only_relative_actions_follow_the_joints(policy: FlowPolicy, params: Params, obs):
+    latent = jnp.ones(policy.latent_size)
+    moved = policy.decode(params, obs + jnp.array([10.0, 0.5, 20.0]), latent)
+    shift = moved - policy.decode(params, obs, latent)
+    np.testing.assert_allclose(shift, np.tile([0.5, 0], (policy.chunk, 1)), atol=1e-5)
+
+
+def test_demonstrated_joints_drop_out_of_relative_knots(
+    policy: FlowPolicy, rng: np.random.Generator
+):
+    """A chunk shown elsewhere, from joints moved along, is the same latent."""
+    obs = rng.normal(size=(5, policy.obs_size)).astype(np.float32)
+    chunks = rng.normal(size=(5, policy.chunk, 2)).astype(np.float32)
+    elsewhere = policy.encode(obs + [[0, 0.5, 0]], chunks + [0.5, 0])
+    np.testing.assert_allclose(elsewhere, policy.encode(obs, chunks), atol=1e-5)
+
+
+def test_terms_are_joined_in_the_policys_order(policy: FlowPolicy):
+    terms = {"joint_pos": np.array([2.0, 3.0]), "cube_pos": np.array([1.0]), "other": np.ones(4)}
+    assert policy.flat(terms).tolist() == [1, 2, 3]
+
+
+# ---- acting ----
+
+
+def test_acting_is_euler_integration(policy: FlowPolicy, params: Params, obs, rng):
+    noise = jnp.asarray(rng.normal(size=policy.latent_size), jnp.float32)
+    point = noise
+    for step in range(policy.steps):
+        slope = policy.velocity(params, obs, point, jnp.float32(step / policy.steps))
+        assert float(jnp.abs(slope).max()) > 0.05
+        point = point + slope / policy.steps
+    chunk = policy.act(params, obs, noise)
+    np.testing.assert_allclose(chunk, policy.decode(params, obs, point), atol=1e-6)
+    assert chunk.shape == (policy.chunk, policy.action_size)
+
+
+def test_rows_do_not_see_each_other(policy: FlowPolicy, params: Params, rng):
+    obs = jnp.asarray(rng.normal(size=(6, policy.obs_size)), jnp.float32)
+    noise = jnp.asarray(rng.normal(size=(6, policy.latent_size)), jnp.float32)
+    alone = jnp.stack([policy.act(params, *one) for one in zip(obs, noise, strict=True)])
+    np.testing.assert_allclose(policy.act(params, obs, noise), alone, atol=1e-5)
+
+
+def test_exploring_without_noise_is_acting(policy: FlowPolicy, params: Params, obs):
+    chunk, path = policy.explore(params, obs, jax.random.key(3), sigma=0.0, temperature=0.7)
+    np.testing.assert_allclose(chunk, policy.act(params, obs, path.points[0]), atol=1e-6)
+    _, warm = policy.explore(params, obs, jax.random.key(3), sigma=0.0, temperature=1.4)
+    np.testing.assert_allclose(warm.points[0], 2 * path.points[0], rtol=1e-6)
+
+
+def test_exploring_adds_the_noise_it_says(policy: FlowPolicy, params: Params, obs):
+    """Steps off the flow are normal, with a standard deviation of sigma times the fade."""
+    keys = jax.random.split(jax.random.key(0), 2000)
+    explore = jax.jit(jax.vmap(lambda k: policy.explore(params, obs, k, SIGMA, 1.0)[1].points))
+    points = np.asarray(explore(keys))
+    for step in range(policy.steps):
+        time = jnp.float32(step / policy.steps)
+        here = jnp.asarray(points[:, step])
+        slope = jax.vmap(policy.velocity, (None, None, 0, None))(params, obs, here, time)
+        off = points[:, step + 1] - here - np.asarray(slope) / policy.steps
+        assert off.std() == pytest.approx(SIGMA * policy.fade[step], rel=0.03)
+        assert abs(off.mean()) < 0.03 * off.std()
+    assert points[:, 0].std() == pytest.approx(1, rel=0.03)
+
+
+# ---- likelihood ----
+
+
+def test_likelihood_is_the_gaussian_one(policy: FlowPolicy, params: Params, obs, rng):
+    """Of any way, up to the constant of the normal distribution."""
+    points = jnp.asarray(rng.normal(size=(policy.steps + 1, policy.latent_size)), jnp.float32)
+    exact = 0.0
+    for step in range(policy.steps):
+        slope = policy.velocity(params, obs, points[step], jnp.float32(step / policy.steps))
+        mean, std = points[step] + slope / policy.steps, SIGMA * policy.fade[step]
+        exact += (norm.logpdf(points[step + 1], mean, std) - norm.logpdf(0, 0, std)).sum()
+    found = float(jnp.sum(policy.log_prob(params, obs, Path(points), SIGMA)))
+    assert found == pytest.approx(float(exact), rel=1e-5)
+
+
+def test_an_explored_way_is_as_likely_as_its_noise(policy: FlowPolicy, params: Params, obs):
+    """Under the parameters that made it; so the ratio to them is 1 wherever it is computed."""
+    key = jax.random.key(5)
+    _, path = policy.explore(params, obs, key, SIGMA, 1.0)
+    keys = jax.random.split(key, policy.steps + 1)[:-1]
+    noise = jax.vmap(lambda k: jax.random.normal(k, (policy.latent_size,)))(keys)
+    explored = jax.jit(policy.log_prob)(params, obs, path, SIGMA)
+    assert float(jnp.sum(explored)) == pytest.approx(float(-jnp.sum(noise**2) / 2), rel=1e-4)
+
+
+def test_likelihood_ratios_average_to_one(policy: FlowPolicy, params: Params, obs):
+    """Importance weights of another policy on ways of this one: true of exact likelihoods alone."""
+    other = {**params, "net": jax.tree.map(lambda leaf: 1.05 * leaf, params["net"])}
+
+    def weight(key: jax.Array) -> jax.Array:
+        _, path = policy.explore(params, obs, key, 1.0, 1.0)
+        pair = (policy.log_prob(p, obs, path, 1.0) for p in (other, params))
+        theirs, ours = (jnp.sum(one) for one in pair)
+        return jnp.exp(theirs - ours)
+
+    keys = jax.random.split(jax.random.key(1), 5000)
+    weights = np.asarray(jax.jit(jax.vmap(weight))(keys), float)
+    assert weights.std() > 0.1
+    assert weights.mean() == pytest.approx(1, abs=4 * weights.std() / len(weights) ** 0.5)
+
+
+# ---- loss ----
+
+
+def test_gradient_of_the_loss_is_that_of_finite_differences(policy: FlowPolicy, params: Params):
+    rng = np.random.default_rng(2)
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+        obs, latent = rng.normal(size=policy.obs_size), rng.normal(size=policy.latent_size)
+
+        @jax.jit
+        def loss(net):
+            found = {**exact, "net": net}
+            return policy.loss(found, jnp.asarray(obs), jnp.asarray(latent), jax.random.key(0))
+
+        gradient = jax.jit(jax.grad(loss))(exact["net"])
+        for _ in range(5):
+            way = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), exact["net"])
+            ahead, behind = (
+                loss(jax.tree.map(lambda leaf, d, h=h: leaf + h * d, exact["net"], way))
+                for h in (1e-6, -1e-6)
+            )
+            parts = jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, way)
+            assert float(ahead - behind) / 2e-6 == pytest.approx(
+                float(sum(jax.tree.leaves(parts))), rel=1e-6
+            )
+
+
+def test_a_still_flow_costs_the_spread_of_noise_and_data(policy: FlowPolicy, rng):
+    """With velocity 0 the loss is E (target - noise)^2 = 1 + target^2, on average over the noise."""
+    obs = rng.normal(size=(9, policy.obs_size)).astype(np.float32)
+    latent = rng.normal(size=(9, policy.latent_size)).astype(np.float32)
+    still = policy.init(jax.random.key(0), obs, latent)
+    target = (latent[0] - latent.mean(0)) / latent.std(0)
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    losses = jax.vmap(policy.loss, (None, None, None, 0))(
+        still, jnp.asarray(obs[0]), jnp.asarray(latent[0]), keys
+    )
+    assert float(losses.mean()) == pytest.approx(1 + np.mean(target**2), rel=0.02)
