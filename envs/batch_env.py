@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import jax
@@ -14,10 +14,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Array, Bool, Float32, Int, UInt32
 
-from regrasp.envs.control import Control, ControlCarry
-from regrasp.envs.executor import Executor, ExecutorCarry
+from regrasp.envs.control import Control
+from regrasp.envs.executor import Executor
 from regrasp.envs.keys import role_key, wrap
-from regrasp.envs.randomizer import Draw, Nominal, Randomizer
+from regrasp.envs.mechanics import Carry, Mechanics, Outcome
+from regrasp.envs.randomizer import Nominal, Randomizer
 from regrasp.envs.snapshot import Snapshot, check_fit, fingerprint
 from regrasp.envs.task import Task
 from regrasp.envs.view import View
@@ -30,29 +31,6 @@ RESET_ROWS = 16
 
 Always the same program, so that a key gives the same bits in any batch.
 """
-
-
-class Carry(NamedTuple):
-    """What one simulation remembers outside the engine."""
-
-    key: UInt32[Array, "2"]
-    step: Int[Array, ""]
-    """Control steps since the start of the episode."""
-    control: ControlCarry
-    executor: ExecutorCarry
-    task: Any
-    noise_rad: Array
-    noise_m: Array
-
-
-class Outcome(NamedTuple):
-    """What one control step led to."""
-
-    obs: dict[str, Array]
-    reward: Array
-    success: Array
-    failure: Array
-    truncated: Array
 
 
 class BatchEnv(VectorEnv):
@@ -105,10 +83,11 @@ class BatchEnv(VectorEnv):
         self.workcell = task.workcell()
         self.control = Control(self.workcell, self.substeps, self.model.opt.timestep)
         self.executor = executor or Executor(chunk=1, execute=1)
-        self.horizon = round(task.horizon_s / task.control_dt_s)
         self.fingerprint = fingerprint(self.model)
-        self._randomizer = randomizer or Nominal()
-        self._writes = self._randomizer.writes(self.model)
+        randomizer = randomizer or Nominal()
+        self._mechanics = Mechanics(task, self.control, self.executor, randomizer)
+        self.horizon = self._mechanics.horizon
+        self._writes = randomizer.writes(self.model)
         self._world = CpuWorld(self.model, self.workcell, task.watch(), num_envs, threads)
         self._world.use_fields(sorted({write.field for write in self._writes}))
         self._compile()
@@ -294,15 +273,14 @@ class BatchEnv(VectorEnv):
     # ---- inside ----
 
     def _compile(self) -> None:
-        self._send = jax.jit(jax.vmap(self._send_one))
-        self._look = jax.jit(jax.vmap(self._look_one))
-        self._begin = jax.jit(jax.vmap(self._begin_one))
-        self._observe_all = jax.jit(jax.vmap(self._observe_one))
-        self._view_all = jax.jit(jax.vmap(self._world.window.view))
-        self._play = jax.jit(jax.vmap(self._play_one))
-        self._load = jax.jit(
-            jax.vmap(lambda c, chunk: c._replace(executor=self.executor.load(c.executor, chunk)))
-        )
+        mechanics, view = self._mechanics, self._world.window.view
+        self._begin = jax.jit(jax.vmap(mechanics.begin))
+        self._load = jax.jit(jax.vmap(mechanics.load))
+        self._play = jax.jit(jax.vmap(mechanics.play))
+        self._send = jax.jit(jax.vmap(mechanics.send))
+        self._look = jax.jit(jax.vmap(lambda c, block, on: mechanics.look(c, view(block), on)))
+        self._observe_all = jax.jit(jax.vmap(lambda c, block: mechanics.observe(c, view(block))))
+        self._view_all = jax.jit(jax.vmap(view))
         self._scatter = jax.jit(_scatter)
         self._key_of = jax.jit(
             jax.vmap(
@@ -344,21 +322,6 @@ class BatchEnv(VectorEnv):
         self._episodes[rows] += 1
         return keys
 
-    def _begin_one(self, raw: Array) -> tuple[dict[str, Array], dict[str, Array], Carry]:
-        initial_key, draw_key, key = jax.random.split(wrap(raw), 3)
-        start = self.task.initial(initial_key)
-        draw: Draw = self._randomizer.sample(draw_key)
-        carry = Carry(
-            key=jax.random.key_data(key),
-            step=jnp.int32(0),
-            control=self.control.start(draw.latency_s),
-            executor=self.executor.start(self.workcell.action_size),
-            task=start.carry,
-            noise_rad=draw.noise_rad,
-            noise_m=draw.noise_m,
-        )
-        return start.qpos, draw.fields, carry
-
     def _start(self, rows: np.ndarray) -> None:
         """Make the first carry; nothing may be stepped before every row has been filled once."""
         if self._started:
@@ -368,61 +331,14 @@ class BatchEnv(VectorEnv):
                 f"only {len(rows)} of {self.num_envs} rows would be started: reset them all first"
             )
         self._carry = jax.tree.map(
-            lambda s: jnp.zeros((self.num_envs, *s.shape), s.dtype), self._carry_shape()
+            lambda s: jnp.zeros((self.num_envs, *s.shape), s.dtype), self._mechanics.carry_shapes()
         )
         self._started = True
 
-    def _carry_shape(self) -> Any:
-        """One simulation's carry as shapes and types."""
-        return jax.eval_shape(self._begin_one, jax.ShapeDtypeStruct((2,), jnp.uint32))[2]
-
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         if not self._started:
-            return {name: leaf.shape for name, leaf in _leaves(self._carry_shape())}
+            return {name: leaf.shape for name, leaf in _leaves(self._mechanics.carry_shapes())}
         return {name: leaf.shape[1:] for name, leaf in _leaves(self._carry)}
-
-    def _send_one(self, carry: Carry, action: Array, active: Array) -> tuple[Carry, Any]:
-        control, command = self.control.send(carry.control, action)
-        return _where(active, carry._replace(control=control), carry), command
-
-    def _look_one(self, carry: Carry, block: Array, active: Array) -> tuple[Carry, Outcome]:
-        view = self._world.window.view(block)
-        after = carry._replace(step=carry.step + 1, task=self.task.update(view, carry.task))
-        after = _where(active, after, carry)
-        success, failure = self.task.success(view, after.task), self.task.failure(view, after.task)
-        reward = sum(self.task.reward(view, after.task).values(), jnp.float32(0))
-        return after, Outcome(
-            obs=self._noisy(view, after),
-            reward=jnp.where(active, reward, 0.0),
-            success=success,
-            failure=failure & ~success,
-            truncated=(after.step >= self.horizon) & ~success & ~failure,
-        )
-
-    def _observe_one(self, carry: Carry, block: Array) -> dict[str, Array]:
-        return self._noisy(self._world.window.view(block), carry)
-
-    def _noisy(self, view: View, carry: Carry) -> dict[str, Array]:
-        """The observation with white noise in the terms' own units."""
-        clean = self.task.observe(view, carry.task)
-        level = {
-            "rad": carry.noise_rad,
-            "rot": carry.noise_rad,
-            "m": carry.noise_m,
-            "1": jnp.float32(0),
-        }
-        sizes = np.cumsum([0] + [int(np.prod(shape)) for _, shape in self.task.terms.values()])
-        noise = jax.random.normal(
-            jax.random.fold_in(wrap(carry.key), carry.step), (int(sizes[-1]),)
-        )
-        return {
-            name: clean[name] + level[unit] * noise[sizes[i] : sizes[i + 1]].reshape(shape)
-            for i, (name, (unit, shape)) in enumerate(self.task.terms.items())
-        }
-
-    def _play_one(self, carry: Carry) -> tuple[Carry, Array]:
-        executor, action = self.executor.play(carry.executor)
-        return carry._replace(executor=executor), action
 
     def _close_step(self, outcome: Outcome) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict]:
         unstable = self._world.warnings > 0
@@ -535,10 +451,6 @@ def _drop_padding(part: np.ndarray, padded: np.ndarray, size: int) -> np.ndarray
 
 def _scatter(whole: Carry, part: Carry, rows: Array) -> Carry:
     return jax.tree.map(lambda a, b: a.at[rows].set(b, mode="drop"), whole, part)
-
-
-def _where(condition: Array, yes: Carry, no: Carry) -> Carry:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def _leaves(carry: Carry) -> list[tuple[str, Array]]:

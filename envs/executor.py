@@ -11,7 +11,10 @@ from regrasp.errors import InputError
 
 
 class ExecutorCarry(NamedTuple):
-    """The action buffer and what is left of it."""
+    """The action buffer and what is left of it.
+
+    The buffer turns as it is played, its next action first: what is pending does not depend on `execute`.
+    """
 
     chunk: Float[Array, "chunk action"]
     left: Int[Array, ""]
@@ -47,5 +50,7 @@ class Executor:
 
     def play(self, carry: ExecutorCarry) -> tuple[ExecutorCarry, Float[Array, " action"]]:
         """The next action; with nothing loaded, the last one again."""
-        left = jnp.maximum(carry.left - 1, 0)
-        return ExecutorCarry(carry.chunk, left), carry.chunk[self.execute - 1 - left]
+        waiting = carry.left > 0
+        action = jnp.where(waiting, carry.chunk[0], carry.chunk[-1])
+        chunk = jnp.where(waiting, jnp.roll(carry.chunk, -1, axis=0), carry.chunk)
+        return ExecutorCarry(chunk, jnp.maximum(carry.left - 1, 0)), action

@@ -28,7 +28,7 @@ Progress = Callable[[int, int, str], None]
 class CloneConfig:
     """How a policy is cloned."""
 
-    updates: int = 8000
+    updates: int = 20000
     """Gradient steps."""
     batch: int = 512
     """Samples in a gradient step."""

@@ -32,27 +32,27 @@ from regrasp.rl.rollout import Outcomes, rollout
 class ImproveConfig:
     """How a policy is improved."""
 
-    iterations: int = 80
+    iterations: int = 50
     """Rounds of rollouts and updates."""
-    groups: int = 16
+    groups: int = 32
     """Kept states per iteration."""
     tries: int = 16
     """Rollouts from each kept state."""
-    sigma: float = 0.1
+    sigma: float = 0.15
     """Exploration noise at every integration step, in units of the data's standard deviation."""
     temperature: float = 1.0
     """Scale of the noise that the flow starts from."""
-    learning_rate: float = 1e-4
-    """Of Adam."""
+    learning_rate: float = 3e-5
+    """Of Adam, at first; it falls to 0 in a straight line."""
     passes: int = 2
     """Times that an iteration's decisions are used."""
-    minibatch: int = 512
+    minibatch: int = 2048
     """Decisions in a gradient step."""
     clip_low: float = 0.2
     """The likelihood ratio counts down to 1 - this."""
     clip_high: float = 0.28
     """The likelihood ratio counts up to 1 + this."""
-    start_groups: int = 4
+    start_groups: int = 16
     """Groups per iteration that always start where the task starts."""
     checkpoint_every: int = 5
     """Iterations between checkpoints."""
@@ -83,6 +83,15 @@ class Decisions(NamedTuple):
     obs: Float[np.ndarray, "n obs"]
     path: Float[np.ndarray, "n steps_plus_1 latent"]
     advantage: Float[np.ndarray, " n"]
+
+
+class _Tried(NamedTuple):
+    """What one iteration's rollouts brought: per decision and row, but for the outcomes."""
+
+    outcomes: Outcomes
+    obs: Float[np.ndarray, "decisions rows obs"]
+    paths: Float[np.ndarray, "decisions rows steps_plus_1 latent"]
+    running: Bool[np.ndarray, "decisions rows"]
 
 
 class _State(NamedTuple):
@@ -130,6 +139,7 @@ class Improver:
         self._fixed = {name: value for name, value in params.items() if name != "net"}
         self._moments = env.at_chunk_boundary(moments)
         self._curriculum = Curriculum(np.asarray(phases), config.groups, config.start_groups)
+        env.begin(episode_keys(config.seed, "train", 0, env.num_envs))
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(0.5), optax.adam(config.learning_rate)
         )
@@ -173,17 +183,17 @@ class Improver:
         config, state = self._config, self._state
         key = jax.random.fold_in(jax.random.key(config.seed), state.iteration)
         choice = self._curriculum.choose(state.curriculum, jax.random.fold_in(key, 0))
-        outcomes, obs, paths, running = self._try_out(choice.moment, jax.random.fold_in(key, 1))
+        tried = self._try_out(choice.moment, jax.random.fold_in(key, 1))
+        outcomes = tried.outcomes
         success = outcomes.success.reshape(config.groups, config.tries).astype(np.float32)
         kept = informative(success)
         advantage = np.repeat(leave_one_out(success) * kept[:, None], 1, axis=1).ravel()
-        net, optimizer, shift = self._learn(
-            obs, paths, running, advantage, jax.random.fold_in(key, 2)
-        )
+        net, optimizer, shift = self._learn(tried, advantage, jax.random.fold_in(key, 2))
+        curriculum = self._curriculum.learn(state.curriculum, choice, success.mean(axis=1))
         self._state = _State(
             net,
             optimizer,
-            self._curriculum.learn(state.curriculum, choice, success.mean(axis=1)),
+            curriculum,
             state.iteration + 1,
             state.env_steps + outcomes.env_steps,
         )
@@ -201,16 +211,11 @@ class Improver:
             "unstable": int(outcomes.unstable.sum()),
         }
 
-    def _try_out(
-        self, moment: Int[np.ndarray, " groups"], key: Array
-    ) -> tuple[Outcomes, np.ndarray, np.ndarray, np.ndarray]:
-        """Roll every group out.
-
-        Returns:
-            Outcomes and, per decision and row, the observation, the way and whether the row ran.
-        """
+    def _try_out(self, moment: Int[np.ndarray, " groups"], key: Array) -> "_Tried":
+        """Roll every group out, from the kept states chosen or (-1) from fresh starts of the task."""
         env, params = self._env, {**self._fixed, "net": self._state.net}
-        stack = self._stack(moment)
+        fresh = moment < 0
+        stack = self._stack(moment, fresh)
         noise = jax.random.key_data(jax.random.split(jax.random.fold_in(key, 0), env.num_envs))
         start = env.fork(stack, keys=np.asarray(noise))
         seen, paths, running = [], [], []
@@ -225,50 +230,48 @@ class Improver:
             return np.asarray(chunks)
 
         outcomes = rollout(env, act, start)
-        return outcomes, np.array(seen), np.array(paths), np.array(running)
+        return _Tried(outcomes, np.array(seen), np.array(paths), np.array(running))
 
-    def _stack(self, moment: Int[np.ndarray, " groups"]) -> Snapshot:
-        """The kept states chosen; -1 stands for a fresh start of the task."""
+    def _stack(
+        self, moment: Int[np.ndarray, " groups"], fresh: Bool[np.ndarray, " groups"]
+    ) -> Snapshot:
+        """The groups' states, in order."""
         env, config = self._env, self._config
-        fresh = np.flatnonzero(moment < 0)
-        first = int(self._state.iteration) * config.groups
-        env.begin(episode_keys(config.seed, "train", first, env.num_envs))
-        starts = env.take(np.arange(len(fresh)))
-        chosen = self._moments[np.maximum(moment, 0)]
-        parts = [
-            starts[int(np.searchsorted(fresh, g))] if g in fresh else chosen[g]
-            for g in range(len(moment))
-        ]
-        return Snapshot.concatenate(parts)
+        rows = np.arange(fresh.sum())
+        parts = []
+        if len(rows):
+            first = int(self._state.iteration) * config.groups
+            env.begin(episode_keys(config.seed, "train", first, len(rows)), rows)
+            parts.append(env.take(rows))
+        if len(rows) < config.groups:
+            parts.append(self._moments[moment[~fresh]])
+        order = np.argsort(np.argsort(~fresh, kind="stable"), kind="stable")
+        return Snapshot.concatenate(parts)[order]
 
-    def _learn(
-        self,
-        obs: np.ndarray,
-        paths: np.ndarray,
-        running: np.ndarray,
-        advantage: np.ndarray,
-        key: Array,
-    ) -> tuple[Any, Any, float]:
+    def _learn(self, tried: "_Tried", advantage: np.ndarray, key: Array) -> tuple[Any, Any, float]:
         """Clipped policy-gradient steps on the decisions of informative groups.
 
         Returns:
             Weights, optimizer state, and the mean squared log-ratio of the last step: how far it moved.
         """
         config, state = self._config, self._state
-        keep = running & (advantage != 0)[None]
+        keep = tried.running & (advantage != 0)[None]
         net, optimizer, shift = state.net, state.optimizer, 0.0
         if not keep.any():
             return net, optimizer, shift
-        data = Decisions(obs[keep], paths[keep], np.broadcast_to(advantage, keep.shape)[keep])
+        data = Decisions(
+            tried.obs[keep], tried.paths[keep], np.broadcast_to(advantage, keep.shape)[keep]
+        )
         size = config.minibatch
         batches = max(1, len(data.obs) // size)
         old = self._batched_log_prob(data)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        rate = np.float32(1 - state.iteration / config.iterations)
         for _ in range(config.passes):
             order = np.resize(rng.permutation(len(data.obs)), batches * size)
             for pick in order.reshape(batches, size):
                 part = Decisions(*(x[pick] for x in data))
-                net, optimizer, shift = self._update(net, optimizer, part, old[pick])
+                net, optimizer, shift = self._update(net, optimizer, part, old[pick], rate)
         return net, optimizer, float(shift)
 
     def _batched_log_prob(self, data: Decisions) -> np.ndarray:
@@ -276,11 +279,13 @@ class Improver:
         size, n = self._config.minibatch, len(data.obs)
         index = np.resize(np.arange(n), -(-n // size) * size).reshape(-1, size)
         params = {**self._fixed, "net": self._state.net}
-        parts = [self._log_prob(params, data.obs[i], FlowPath(jnp.asarray(data.path[i]))) for i in index]
+        parts = [
+            self._log_prob(params, data.obs[i], FlowPath(jnp.asarray(data.path[i]))) for i in index
+        ]
         return np.concatenate([np.asarray(p) for p in parts])[:n]
 
     def _update_once(
-        self, net: Any, optimizer: Any, part: Decisions, old: Array
+        self, net: Any, optimizer: Any, part: Decisions, old: Array, rate: Array
     ) -> tuple[Any, Any, Array]:
         config, policy = self._config, self._policy
         obs, path = jnp.asarray(part.obs), FlowPath(jnp.asarray(part.path))
@@ -292,11 +297,15 @@ class Improver:
             )
             ratio = jnp.exp(new - old)
             clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
-            gain = jnp.minimum(ratio * part.advantage, clipped * part.advantage)
-            return -jnp.mean(gain), jnp.mean((new - old) ** 2)
+            advantage = part.advantage[:, None, None]
+            gain = jnp.minimum(ratio * advantage, clipped * advantage)
+            # Late steps explore little and would only add noise: their say is that of their variance.
+            say = policy.fade**2 / np.mean(policy.fade**2)
+            return -jnp.mean(gain * say[:, None]), jnp.mean(jnp.sum((new - old), axis=(1, 2)) ** 2)
 
         gradient, shift = jax.grad(loss, has_aux=True)(net)
         updates, optimizer = self._optimizer.update(gradient, optimizer, net)
+        updates = jax.tree.map(lambda update: rate * update, updates)
         return optax.apply_updates(net, updates), optimizer, shift
 
     # ---- checkpoints ----

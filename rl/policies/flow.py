@@ -68,7 +68,8 @@ class FlowPolicy:
         return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(self.knots))).astype(np.float32)
 
     @cached_property
-    def _fade(self) -> Float[np.ndarray, " steps"]:
+    def fade(self) -> Float[np.ndarray, " steps"]:
+        """Size of the exploration noise at each step, relative to the first."""
         return 1 - np.arange(self.steps, dtype=np.float32) / self.steps
 
     @cached_property
@@ -161,19 +162,19 @@ class FlowPolicy:
         for step in range(self.steps):
             mean = self._mean(params, obs, points[-1], step)
             points.append(
-                mean + sigma * self._fade[step] * jax.random.normal(keys[step], (self.latent_size,))
+                mean + sigma * self.fade[step] * jax.random.normal(keys[step], (self.latent_size,))
             )
         return self.decode(params, obs, points[-1]), Path(jnp.stack(points))
 
     def log_prob(
         self, params: Params, obs: Float[Array, " obs"], path: Path, sigma: float
-    ) -> Float[Array, ""]:
-        """Log-likelihood of a way, up to a constant: Gaussian at every step."""
+    ) -> Float[Array, "steps latent"]:
+        """Log-likelihood of a way, up to a constant: Gaussian, one term per step and latent entry."""
         steps = jnp.arange(self.steps)
         means = jax.vmap(lambda point, step: self._mean(params, obs, point, step))(
             path.points[:-1], steps
         )
-        return -jnp.sum(((path.points[1:] - means) / self._fade[:, None]) ** 2) / (2 * sigma**2)
+        return -(((path.points[1:] - means) / (sigma * self.fade[:, None])) ** 2) / 2
 
     def _mean(self, params: Params, obs: Array, point: Array, step: Any) -> Array:
         return point + self.velocity(params, obs, point, step / self.steps) / self.steps
