@@ -80,13 +80,16 @@ class _State(NamedTuple):
 def flow_policy(task: Task, config: CloneConfig) -> FlowPolicy:
     """The policy of this configuration for a task's observations and actions."""
     terms = tuple((name, int(np.prod(shape))) for name, (_, shape) in task.terms.items())
+    workcell = task.workcell()
+    arms = workcell.action_size - len(workcell.gripper_columns)
+    if dict(terms).get("joint_pos") != arms:
+        raise InputError(f"observation joint_pos must hold the {arms} arm joints, in action order")
     starts = dict(
         zip([n for n, _ in terms], np.cumsum([0] + [s for _, s in terms])[:-1], strict=True)
     )
-    arms = iter(range(starts["joint_pos"], starts["joint_pos"] + dict(terms)["joint_pos"]))
-    workcell = task.workcell()
+    joints = iter(range(starts["joint_pos"], starts["joint_pos"] + arms))
     relative = tuple(
-        -1 if i in workcell.gripper_columns else int(next(arms))
+        -1 if i in workcell.gripper_columns else int(next(joints))
         for i in range(workcell.action_size)
     )
     sizes = {

@@ -26,12 +26,19 @@ def _choose_opengl() -> None:
     library = {"": "libEGL.so.1", "egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}.get(chosen)
     if sys.platform != "linux" or library is None:
         return
+    drawable = _loads(library) and (_loads("libOpenGL.so.0") or _loads("libGL.so.1"))
+    if drawable:
+        os.environ["MUJOCO_GL"] = chosen or "egl"
+    elif chosen:
+        os.environ["MUJOCO_GL"] = "disabled"
+
+
+def _loads(library: str) -> bool:
     try:
         ctypes.CDLL(library)
-        os.environ["MUJOCO_GL"] = chosen or "egl"
     except OSError:
-        if chosen:
-            os.environ["MUJOCO_GL"] = "disabled"
+        return False
+    return True
 
 
 _choose_opengl()
