@@ -1,5 +1,10 @@
 """Shapes and types are checked while the tests run; environments are built once and shared."""
 
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
@@ -47,3 +52,38 @@ def frozen() -> BatchEnv:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+TINY = (
+    *("--demos.episodes", "2", "--demos.threads", "1"),
+    *("--clone.updates", "100", "--clone.batch", "32", "--clone.width", "16", "--clone.depth", "1"),
+    *("--improve.iterations", "1", "--improve.groups", "2", "--improve.tries", "2"),
+    *("--improve.start-groups", "1", "--improve.minibatch", "32"),
+    *("--judge.episodes", "2", "--judge.rows", "2"),
+)
+"""Settings with which the whole road takes seconds, and nothing is learned."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, made by the command line."""
+
+    folder: Path
+    """Not to be changed: copy it."""
+    command: tuple[str, ...]
+    stdout: str
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The whole road walked once, without videos and without recordings."""
+    from regrasp.cli import main
+
+    empty = tmp_path_factory.mktemp("no recordings")
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    command = ("run", "transfer_cube", "--seed", "3", "--no-video", "--json", *TINY)
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setenv("REGRASP_DATA", str(empty))
+        main([*command, "--folder", str(folder)])
+    return Run(folder, command, out.getvalue())

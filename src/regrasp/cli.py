@@ -5,6 +5,7 @@ import io
 import json as jsonlib
 import re
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from regrasp.road import JudgeConfig, Road
 
 Task = tyro.conf.Positional[str]
 Flat = tyro.conf.OmitArgPrefixes
+LINE_EVERY_S = 15.0
 STDERR = Console(stderr=True, highlight=False)
 
 
@@ -291,7 +293,10 @@ def _later(verb: Callable[..., None], ready: list[Callable[[], None]]) -> Callab
 
 @contextlib.contextmanager
 def _bars() -> Any:
-    """Progress bars on stderr: call with a title, get a progress callback."""
+    """Progress on stderr, as bars or, in a log file, as lines: call with a title, get a callback."""
+    if not STDERR.is_terminal:
+        yield _lines
+        return
     columns = (
         TextColumn("{task.description:<22}"),
         BarColumn(bar_width=28),
@@ -324,6 +329,24 @@ def _bars() -> Any:
     finally:
         if bars.live.is_started:
             bars.stop()
+
+
+def _lines(title: str) -> Callable[[int, int, str], None]:
+    """A line now and then, with the time that is left at the pace so far."""
+    started = last = time.monotonic()
+
+    def progress(done: int, total: int, note: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < LINE_EVERY_S:
+            return
+        last = now
+        left = (now - started) / max(done, 1) * (total - done)
+        STDERR.print(
+            f"{title:<22} {done:>6}/{total:<6} left {left:>5.0f} s  {note}", soft_wrap=True
+        )
+
+    return progress
 
 
 @contextlib.contextmanager

@@ -1,0 +1,205 @@
+"""The road: stages in order, done once, under settings that are kept."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from regrasp.envs import Snapshot
+from regrasp.errors import InputError
+from regrasp.rl.clone import CloneConfig
+from regrasp.rl.demonstrate import DemonstrateConfig
+from regrasp.rl.episodes import Episodes
+from regrasp.rl.evaluate import Evaluation
+from regrasp.rl.improve import ImproveConfig
+from regrasp.road import JudgeConfig, Road, hardware, judge_bundle, kept_moments
+
+
+def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file with its time and content."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def settings(folder: Path, stage: str) -> dict[str, Any]:
+    return json.loads((folder / stage / "config.json").read_text())
+
+
+@pytest.fixture
+def run(finished, tmp_path: Path) -> Road:
+    """A copy of the finished run, to be changed."""
+    return Road("transfer_cube", 3, Path(shutil.copytree(finished.folder, tmp_path / "run")))
+
+
+# ---- a finished run ----
+
+
+def test_every_stage_leaves_its_results(finished):
+    found = set(everything(finished.folder))
+    stages = {"clone/params.npz", "improve/params.npz", "demos/meta/info.json", "report.html"}
+    bundles = {
+        f"bundle/{p}/policy.{kind}" for p in ("clone", "improved") for kind in ("json", "onnx")
+    }
+    policies = ("demonstrator", "clone", "improved")
+    judged = {f"eval/{policy}-{p}.json" for policy in policies for p in ("nominal", "table")}
+    assert stages | bundles | judged | {"run.json"} <= found
+    assert not [name for name in found if "checkpoint" in name or "/." in name]
+
+
+def test_the_record_says_what_ran_and_what_was_left_out(finished):
+    record = json.loads((finished.folder / "run.json").read_text())
+    assert (record["task"], record["seed"]) == ("transfer_cube", 3)
+    assert {part["what"] for part in record["skipped"]} == {"the videos", "the gap to a real arm"}
+    assert {"demos", "clone", "improve", "export", "eval"} <= set(record["seconds"])
+    assert min(record["seconds"].values()) > 0
+    assert {row["field"] for row in record["table"]} >= {"cube mass", "command latency"}
+    assert record["versions"]["mujoco"].startswith("4.")
+
+
+def test_the_runs_seed_is_every_stages(finished):
+    assert json.loads((finished.folder / "demos.json").read_text())["seed"] == 3
+    assert [settings(finished.folder, s)["seed"] for s in ("clone", "improve", "eval")] == [3, 3, 3]
+
+
+def test_finished_stages_are_not_done_again(run: Road):
+    before = everything(run.folder)
+    demos = json.loads((run.folder / "demos.json").read_text())
+    run.demos(DemonstrateConfig(**demos))
+    run.clone(CloneConfig(**settings(run.folder, "clone")))
+    run.improve(ImproveConfig(**settings(run.folder, "improve")))
+    run.export()
+    run.judge(JudgeConfig(**settings(run.folder, "eval")))
+    after = everything(run.folder)
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == ["seconds.json"]
+
+
+def test_a_lost_stage_is_made_again_the_same(run: Road):
+    """What was judged before comes out again, number for number."""
+    path = run.folder / "eval" / "improved-table.json"
+    before = path.read_text()
+    path.unlink()
+    run.judge(JudgeConfig(**settings(run.folder, "eval")))
+    assert path.read_text() == before
+
+
+def test_threads_are_no_setting(run: Road):
+    demos = json.loads((run.folder / "demos.json").read_text())
+    assert len(run.demos(DemonstrateConfig(**demos, threads=2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "says"),
+    [
+        ("demos", {"episodes": 3}, "demos stage with other settings.*episodes 2 -> 3"),
+        ("clone", {"updates": 200}, "clone stage with other settings.*updates 100 -> 200"),
+        ("improve", {"tries": 4}, "improve stage with other settings.*tries 2 -> 4"),
+        ("judge", {"episodes": 9, "rows": 1}, "episodes 2 -> 9, rows 2 -> 1"),
+    ],
+)
+def test_other_settings_in_the_same_folder_are_refused(
+    finished, stage: str, change: dict[str, Any], says: str
+):
+    before = everything(finished.folder)
+    road = Road("transfer_cube", 3, finished.folder)
+    name = {"demos": "demos.json", "judge": "eval/config.json"}.get(stage, f"{stage}/config.json")
+    kinds = {
+        "demos": DemonstrateConfig,
+        "clone": CloneConfig,
+        "improve": ImproveConfig,
+        "judge": JudgeConfig,
+    }
+    config = kinds[stage](**json.loads((finished.folder / name).read_text()))
+    with pytest.raises(InputError, match=says):
+        getattr(road, stage)(replace(config, **change))
+    assert everything(finished.folder) == before
+
+
+@pytest.mark.parametrize("content", ['{"updates": 100, "colour": "red"}', "[1, 2]", "{"])
+def test_settings_that_are_not_ours_are_refused(run: Road, content: str):
+    (run.folder / "clone" / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json"):
+        run.export()
+    with pytest.raises(InputError, match=r"other settings|cannot be read"):
+        run.clone(CloneConfig())
+
+
+# ---- order ----
+
+
+def test_a_stage_that_comes_too_early_says_which_is_first(tmp_path: Path):
+    road = Road("transfer_cube", 0, tmp_path / "run")
+    for stage, config, first in (
+        ("clone", CloneConfig(), "regrasp demos transfer_cube"),
+        ("improve", ImproveConfig(), "regrasp clone transfer_cube"),
+    ):
+        with pytest.raises(InputError, match=f"run `{first}` first"):
+            getattr(road, stage)(config)
+    with pytest.raises(InputError, match="run `regrasp clone transfer_cube` first"):
+        road.export()
+    with pytest.raises(InputError, match="no run at"):
+        road.report()
+    assert not list(tmp_path.iterdir())
+
+
+def test_demonstrations_of_another_model_are_refused(run: Road):
+    shutil.rmtree(run.folder / "improve")
+    head = run.folder / "demos" / "meta" / "regrasp.json"
+    meta = json.loads(head.read_text())
+    meta["meta"]["fingerprint"] = "of another model"
+    head.write_text(json.dumps(meta))
+    for path in (run.folder / "demos" / "snapshots").iterdir():
+        replace(Snapshot.load(path), fingerprint="of another model").save(path)
+    with pytest.raises(InputError, match="of another model or version"):
+        run.improve(ImproveConfig(groups=2, tries=2, start_groups=1))
+    assert not (run.folder / "improve").exists()
+
+
+@pytest.mark.parametrize(("task", "seed"), [("transfer_cub", 0), ("transfer_cube", -1)])
+def test_an_impossible_road_is_refused(tmp_path: Path, task: str, seed: int):
+    with pytest.raises(InputError, match=r"transfer_cub'|seed -1"):
+        Road(task, seed, tmp_path)
+
+
+# ---- parts ----
+
+
+def test_kept_moments_are_the_demonstrations_own(finished):
+    episodes = Episodes.open(finished.folder / "demos")
+    moments, phases = kept_moments(episodes, 16)
+    assert (moments.carry["step"] % 16 == 0).all()
+    assert len(moments) == len(phases) == sum((n - 1) // 16 for n in episodes.lengths)
+    assert (phases > 0).all()
+    assert (phases < 1).all()
+    lengths = np.repeat(episodes.lengths, [(n - 1) // 16 for n in episodes.lengths])
+    np.testing.assert_allclose(phases, moments.carry["step"] / lengths)
+    np.testing.assert_array_equal(moments.row[0], episodes.snapshots(0).row[16])
+
+
+def test_a_bundle_is_judged_as_it_was_in_its_run(finished):
+    data = json.loads((finished.folder / "eval" / "clone-nominal.json").read_text())
+    config = JudgeConfig(**settings(finished.folder, "eval"))
+    bundle = finished.folder / "bundle" / "clone"
+    again = judge_bundle(str(bundle), "transfer_cube", "nominal", config)
+    assert again.to_json() == Evaluation.from_json(data).to_json()
+
+
+def test_a_bundle_of_another_task_is_refused(run: Road):
+    path = run.folder / "bundle" / "clone" / "policy.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "task": "fold_towel"}))
+    with pytest.raises(InputError, match="does 'fold_towel', not 'transfer_cube'"):
+        judge_bundle(str(path.parent), "transfer_cube", "nominal", JudgeConfig(1, 1))
+
+
+def test_the_hardware_is_plain_data():
+    found = hardware()
+    assert json.loads(json.dumps(found)) == found
+    assert found["cores"] >= 1
+    assert found["memory_gib"] > 0
