@@ -1,10 +1,11 @@
-"""Shapes and types are checked while the tests run; environments are built once and shared."""
+"""Shapes and types are checked while the tests run; what is slow to make is made once and shared."""
 
 import contextlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
@@ -20,6 +21,14 @@ from gymnasium.vector import AutoresetMode
 
 SHORT_S = 0.2
 """Horizon of the short episodes: ten control steps."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The same program is compiled once, however many environments use it."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,5 @@
 """Improvement: what is learned from success alone, the same to the bit however often it is interrupted."""
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +14,6 @@ from hypothesis.extra.numpy import arrays
 
 from regrasp.envs import BatchEnv, Snapshot
 from regrasp.errors import InputError
-from regrasp.rl.checkpoint import load_tree
 from regrasp.rl.clone import CloneConfig, flow_policy, read_lines
 from regrasp.rl.improve import ImproveConfig, Improver, informative, leave_one_out
 from regrasp.rl.policies.flow import FlowPolicy, Params
@@ -117,10 +110,9 @@ def test_something_was_learned_from(bench: Bench, undisturbed):
     assert 16 <= rows[-1]["env_steps"] <= 16 * bench.env.horizon
 
 
-def test_the_same_seed_gives_the_same_weights(bench: Bench, undisturbed, tmp_path: Path):
-    assert bits(bench.improver().run(tmp_path / "again")) == bits(undisturbed[1])
-    assert without_clock(tmp_path / "again") == without_clock(undisturbed[0])
-    other = bench.improver(replace(CONFIG, seed=1)).run(tmp_path / "other")
+def test_the_seed_decides(bench: Bench, undisturbed, tmp_path: Path):
+    """What it is that the same seed gives the same, `test_success_is_the_only_reward` shows."""
+    other = bench.improver(replace(CONFIG, seed=1)).run(tmp_path)
     assert bits(other) != bits(undisturbed[1])
 
 
@@ -162,25 +154,26 @@ def test_success_is_the_only_reward(
 ):
     env = nudge(8, bench.policy.chunk, prize=-100.0)
     assert bits(bench.improver(env=env).run(tmp_path)) == bits(undisturbed[1])
+    assert without_clock(tmp_path) == without_clock(undisturbed[0])
 
 
 def test_success_grows(bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: Path):
     """With tries enough, a policy that succeeds now and then comes to succeed nearly always."""
-    config = ImproveConfig(
-        iterations=25,
+    config = replace(
+        CONFIG,
+        iterations=20,
         groups=4,
         tries=16,
         start_groups=4,
-        sigma=0.3,
+        sigma=0.5,
         learning_rate=3e-3,
         minibatch=64,
-        checkpoint_every=25,
     )
     env = nudge(64, bench.policy.chunk, goal_rad=0.05)
     bench.improver(config, env).run(tmp_path)
     rates = [row["success"] for row in read_lines(tmp_path / "metrics.jsonl")]
-    assert np.mean(rates[:3]) < 0.6
-    assert np.mean(rates[-3:]) > 0.9
+    assert rates[0] < 0.5
+    assert np.mean(rates[-3:]) > 0.85
 
 
 @pytest.mark.parametrize(
@@ -189,7 +182,7 @@ def test_success_grows(bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: P
         ({"iterations": 0}, "iterations 0"),
         ({"tries": 1}, "tries 1"),
         ({"sigma": -0.1}, "sigma -0.1"),
-        ({"start_groups": 17}, "start_groups 17"),
+        ({"groups": 4, "start_groups": 5}, "start_groups 5"),
         ({"start_groups": -1}, "start_groups -1"),
         ({"learning_rate": float("nan")}, "learning_rate nan"),
     ],
