@@ -246,7 +246,7 @@ class BatchEnv(VectorEnv):
     def view(self) -> View:
         """What the task sees, all rows: noiseless, for experts, audits and tests."""
         self._need_start()
-        return self._view_all(self._world.block())
+        return self._view_all(self._carry, self._world.block())
 
     def state_row(self, row: int) -> np.ndarray:
         """A copy of the engine's full state of one row, float64: what exactness is judged on."""
@@ -280,7 +280,7 @@ class BatchEnv(VectorEnv):
         self._send = jax.jit(jax.vmap(mechanics.send))
         self._look = jax.jit(jax.vmap(lambda c, block, on: mechanics.look(c, view(block), on)))
         self._observe_all = jax.jit(jax.vmap(lambda c, block: mechanics.observe(c, view(block))))
-        self._view_all = jax.jit(jax.vmap(view))
+        self._view_all = jax.jit(jax.vmap(lambda c, block: mechanics.see(c, view(block))))
         self._scatter = jax.jit(_scatter)
         self._key_of = jax.jit(
             jax.vmap(

@@ -101,6 +101,7 @@ class Mechanics:
 
     def look(self, carry: Carry, view: View, active: Bool[Array, ""]) -> tuple[Carry, Outcome]:
         """Judge the end of a control step."""
+        view = self.see(carry, view)
         after = carry._replace(step=carry.step + 1, task=self.task.update(view, carry.task))
         after = _where(active, after, carry)
         success, failure = self.task.success(view, after.task), self.task.failure(view, after.task)
@@ -113,9 +114,13 @@ class Mechanics:
             truncated=(after.step >= self.horizon) & ~success & ~failure,
         )
 
+    def see(self, carry: Carry, view: View) -> View:
+        """The engine's view with what Control knows."""
+        return view._replace(target=carry.control.sent[0])
+
     def observe(self, carry: Carry, view: View) -> dict[str, Array]:
         """The observation terms, with white noise in their own units."""
-        clean = self.task.observe(view, carry.task)
+        clean = self.task.observe(self.see(carry, view), carry.task)
         level = {
             "rad": carry.noise_rad,
             "rot": carry.noise_rad,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 from jaxtyping import Array, Float, Float32, Float64
@@ -20,6 +21,8 @@ class View(NamedTuple):
     """Commanded joints in action order (rad); grippers as normalised opening."""
     joint_vel: Float[Array, " action"]
     """Their velocities (rad/s; openings 1/s)."""
+    target: Float[Array, " action"]
+    """The last command sent, in action units; it need not have arrived."""
     site_pos: dict[str, Float[Array, "3"]]
     body_pos: dict[str, Float[Array, "3"]]
     body_quat: dict[str, Float[Array, "4"]]
@@ -86,7 +89,7 @@ class Window:
         )
 
     def view(self, block: Float32[Array, " size"]) -> View:
-        """One simulation's block as a View (pure, for use under jit and vmap)."""
+        """One simulation's block as a View, `target` left for Control to fill (pure, for use under jit and vmap)."""
         n, sites, bodies = len(self._qpos), self._watch.sites, self._watch.bodies
         cuts = np.cumsum([n, n, 3 * len(sites), 3 * len(bodies), 4 * len(bodies)])
         pos, vel, site, xpos, xquat, sensor = (
@@ -99,6 +102,7 @@ class Window:
         return View(
             joint_pos=pos,
             joint_vel=vel,
+            target=jnp.zeros_like(pos),
             site_pos=dict(zip(sites, site.reshape(-1, 3), strict=True)),
             body_pos=dict(zip(bodies, xpos.reshape(-1, 3), strict=True)),
             body_quat=dict(zip(bodies, xquat.reshape(-1, 4), strict=True)),

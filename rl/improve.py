@@ -32,9 +32,9 @@ from regrasp.rl.rollout import Outcomes, rollout
 class ImproveConfig:
     """How a policy is improved."""
 
-    iterations: int = 50
+    iterations: int = 100
     """Rounds of rollouts and updates."""
-    groups: int = 32
+    groups: int = 16
     """Kept states per iteration."""
     tries: int = 16
     """Rollouts from each kept state."""
@@ -42,17 +42,17 @@ class ImproveConfig:
     """Exploration noise at every integration step, in units of the data's standard deviation."""
     temperature: float = 1.0
     """Scale of the noise that the flow starts from."""
-    learning_rate: float = 3e-5
+    learning_rate: float = 5e-5
     """Of Adam, at first; it falls to 0 in a straight line."""
     passes: int = 2
     """Times that an iteration's decisions are used."""
-    minibatch: int = 2048
+    minibatch: int = 1024
     """Decisions in a gradient step."""
     clip_low: float = 0.2
     """The likelihood ratio counts down to 1 - this."""
     clip_high: float = 0.28
     """The likelihood ratio counts up to 1 + this."""
-    start_groups: int = 16
+    start_groups: int = 8
     """Groups per iteration that always start where the task starts."""
     checkpoint_every: int = 5
     """Iterations between checkpoints."""

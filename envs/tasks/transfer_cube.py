@@ -53,6 +53,7 @@ class TransferCube(Task):
     terms: ClassVar = {
         "joint_pos": ("rad", (12,)),
         "gripper": ("1", (2,)),
+        "target": ("1", (14,)),
         "cube_pos": ("m", (3,)),
         "cube_rot": ("rot", (6,)),
     }
@@ -98,6 +99,7 @@ class TransferCube(Task):
         return {
             "joint_pos": arms,
             "gripper": grippers,
+            "target": view.target,
             "cube_pos": view.body_pos["cube"],
             "cube_rot": rotation[:, :2].T.ravel(),
         }
