@@ -89,7 +89,10 @@ class Window:
         )
 
     def view(self, block: Float32[Array, " size"]) -> View:
-        """One simulation's block as a View, `target` left for Control to fill (pure, for use under jit and vmap)."""
+        """One simulation's block as a View (pure, for use under jit and vmap).
+
+        `target` is left for the mechanics to fill: the engine does not know it.
+        """
         n, sites, bodies = len(self._qpos), self._watch.sites, self._watch.bodies
         cuts = np.cumsum([n, n, 3 * len(sites), 3 * len(bodies), 4 * len(bodies)])
         pos, vel, site, xpos, xquat, sensor = (

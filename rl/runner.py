@@ -1,7 +1,7 @@
 """Runs an exported policy with numpy and onnxruntime alone. This file can be copied to a robot as it is.
 
 runner = Runner("bundle")
-chunk = runner.act({"joint_pos": ..., "gripper": ..., "cube_pos": ..., "cube_rot": ...})
+chunk = runner.act({term["name"]: ... for term in runner.meta["observations"]})
 """
 
 import hashlib

@@ -236,6 +236,7 @@ def test_reward_stages_contain_each_other(touched: list[bool], held_s: float):
     signs = [-1 if name.endswith("/left_tip") else 1 for name in SENSORS]
     view = View(
         joint_pos=jnp.zeros(14),
+        target=jnp.zeros(14),
         joint_vel=jnp.zeros(14),
         site_pos={name: jnp.zeros(3) for name in TASK.watch().sites},
         body_pos={"cube": jnp.zeros(3)},
