@@ -103,14 +103,10 @@ class Road:
     def clone(self, config: CloneConfig) -> tuple[FlowPolicy, Params]:
         """Clone the demonstrations."""
         self._settled("clone", config)
-        obs, action, index, _ = self._need_demos().arrays()
-        policy = flow_policy(load_task(self.task), config)
+        self._need_demos()
         self._keep("clone", config)
         with self._clock("clone"):
-            data = samples(policy, obs, action, index)
-            return policy, clone(
-                policy, data, config, self.folder / "clone", self.progress("clone")
-            )
+            return self._clone(config)
 
     def improve(self, config: ImproveConfig) -> tuple[FlowPolicy, Params]:
         """Improve the clone from states of the demonstrations."""
@@ -320,7 +316,14 @@ class Road:
             raise InputError(
                 f"no finished clone in {self.folder}: run `regrasp clone {self.task}` first"
             )
-        return self.clone(self._kept("clone", CloneConfig))
+        return self._clone(self._kept("clone", CloneConfig))
+
+    def _clone(self, config: CloneConfig) -> tuple[FlowPolicy, Params]:
+        """The clone: trained, trained to its end, or read, as the folder has it."""
+        obs, action, index, _ = self._need_demos().arrays()
+        policy = flow_policy(load_task(self.task), config)
+        data = samples(policy, obs, action, index)
+        return policy, clone(policy, data, config, self.folder / "clone", self.progress("clone"))
 
     def _kept(self, stage: str, config: type[Config]) -> Config:
         """The settings that a stage was run with."""

@@ -10,6 +10,7 @@ import pytest
 from regrasp.envs import BatchEnv, episode_keys
 from regrasp.errors import InputError
 from regrasp.rl.evaluate import Evaluation, evaluate
+from regrasp.rl.experts import FLAWLESS
 from regrasp.rl.stats import wilson
 
 CHUNK = 5
@@ -38,7 +39,7 @@ class Restless:
 class Teacher:
     """Turns the left waist in every other row, and counts its steps."""
 
-    manner = None
+    manner = FLAWLESS
 
     def start(self, view: Any, seeds: np.ndarray) -> None:
         self.seeds, self.home = seeds, np.asarray(view.joint_pos)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -74,7 +75,7 @@ def bench(nudge: Callable[..., BatchEnv]) -> Bench:
     env = nudge(8, config.chunk)
     policy = flow_policy(env.task, config)
     env.reset(seed=0)
-    obs = np.asarray(policy.flat(env.observe()))
+    obs = np.asarray(policy.flat(jax.tree.map(jnp.asarray, env.observe())))
     spread = 0.1 * np.random.default_rng(0).normal(size=(64, policy.latent_size))
     params = policy.init(jax.random.key(0), obs, spread.astype(np.float32))
     return Bench(policy, params, env.take(), env)
