@@ -56,10 +56,10 @@ def note(message: str) -> None:
 
 
 def random_targets(
-    env: BatchEnv, rng: np.random.Generator
+    env: BatchEnv, rng: np.random.Generator, hold_s: float = TARGETS_EVERY_S
 ) -> Iterator[Float32[np.ndarray, "envs action"]]:
-    """Actions without end: joint targets over the full range, new ones every `TARGETS_EVERY_S`."""
-    hold = round(TARGETS_EVERY_S / env.task.control_dt_s)
+    """Actions without end: joint targets over the full range, new ones every `hold_s`."""
+    hold = max(1, round(hold_s / env.task.control_dt_s))
     low, high = env.control.low, env.control.high
     while True:
         targets = rng.uniform(low, high, (env.num_envs, len(low))).astype(np.float32)

@@ -39,6 +39,9 @@ class Throughput:
     """Control steps in a block."""
     forks: int = 30
     """Forks of one state into all rows."""
+    hold_s: float = 0.5
+    """How long targets are held. New ones at every step (0.02) cost most: with latency they take effect
+    inside the control period, which needs a second engine call."""
     seed: int = 0
     json: bool = False
     """Print one JSON list."""
@@ -87,7 +90,7 @@ def measure(config: Throughput) -> list[Result]:
     )
     env.reset()
     bare = Bare(env, config.threads)
-    source = random_targets(env, np.random.default_rng(config.seed))
+    source = random_targets(env, np.random.default_rng(config.seed), config.hold_s)
     times = np.zeros((config.blocks + 1, 2))
     for block in range(config.blocks + 1):
         actions = [next(source) for _ in range(config.block_steps)]

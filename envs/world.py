@@ -100,6 +100,8 @@ class CpuWorld:
         """
         ctrl = self._bound["ctrl"]
         rows = np.arange(self.num_sims) if active is None else active
+        # A command that does not change needs no switch: the same bits, in one engine call.
+        switch = np.where((before == after).all(axis=1), 0, switch)
         for first in range(substeps):
             group = rows[switch[rows] == first]
             if not len(group):
