@@ -367,7 +367,7 @@ def test_a_killed_improvement_ends_with_the_same_bytes(finished, tmp_path: Path)
     shutil.copytree(finished.folder, tmp_path / "killed")
     shutil.rmtree(tmp_path / "killed" / "improve")
     shutil.copytree(tmp_path / "killed", tmp_path / "undisturbed")
-    settings = "--seed 3 --iterations 4 --groups 16 --tries 4 --start-groups 1 --minibatch 32"
+    settings = "--seed 3 --iterations 3 --groups 48 --tries 4 --start-groups 0 --minibatch 32"
 
     def improve(name: str) -> subprocess.Popen[bytes]:
         at = ("--checkpoint-every", "1", "--folder", str(tmp_path / name))
@@ -375,7 +375,7 @@ def test_a_killed_improvement_ends_with_the_same_bytes(finished, tmp_path: Path)
         return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
 
     killed = tmp_path / "killed" / "improve"
-    for iteration in (1, 3):
+    for iteration in (1, 2):
         with improve("killed") as process, process_ended(process):
             until(lambda n=iteration: lines(killed / "metrics.jsonl") >= n, process)
             time.sleep(0.3)
@@ -388,7 +388,7 @@ def test_a_killed_improvement_ends_with_the_same_bytes(finished, tmp_path: Path)
     ours, theirs = (tmp_path / name / "improve" for name in ("killed", "undisturbed"))
     assert (ours / "params.npz").read_bytes() == (theirs / "params.npz").read_bytes()
     rows = [json.loads(line) for line in (theirs / "metrics.jsonl").read_text().splitlines()]
-    assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
+    assert [row["iteration"] for row in rows] == [1, 2, 3]
     assert sum(row["shift"] > 0 for row in rows) >= 2
     assert {path.name for path in ours.iterdir()} == {path.name for path in theirs.iterdir()}
 

@@ -214,7 +214,7 @@ def run(
             judge=replace(stages.judge, seed=seed),
             video=video,
             command=command,
-            say=STDERR.print,
+            say=lambda text: STDERR.print(text, soft_wrap=True),
         )
     text = "\n".join(str(one) for one in found) + f"\nreport: {path.resolve()}"
     _answer(json, {"evaluations": [one.to_json() for one in found], "report": str(path)}, text)
