@@ -139,10 +139,13 @@ def test_chunks_hold_the_last_action_of_their_episode():
 
 def test_the_policy_of_a_task_is_relative_to_its_own_joints():
     """Left and right arm joints follow themselves, grippers nothing."""
-    policy = flow_policy(load_task("transfer_cube"), CloneConfig(chunk=12, knots=4))
-    assert policy.relative_to == (*range(6), -1, *range(6, 12), -1)
-    assert policy.terms[0] == ("joint_pos", 12)
-    assert (policy.chunk, policy.latent_size, policy.obs_size) == (12, 4 * 14, 23)
+    task = load_task("transfer_cube")
+    policy = flow_policy(task, CloneConfig(chunk=12, knots=4))
+    assert dict(policy.terms) == {n: np.prod(shape) for n, (_, shape) in task.terms.items()}
+    before = [size for _, size in policy.terms[: list(task.terms).index("joint_pos")]]
+    joints = [sum(before) + i for i in range(12)]
+    assert policy.relative_to == (*joints[:6], -1, *joints[6:], -1)
+    assert (policy.chunk, policy.latent_size) == (12, 4 * 14)
 
 
 @pytest.mark.parametrize(
