@@ -1,5 +1,7 @@
 """What an environment promises: seeds, resets, ends."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -121,7 +123,10 @@ def test_disabled_freezes_finished_rows(frozen: BatchEnv):
     assert truncated.tolist() == [True, False, True]
 
 
-def test_an_unstable_row_ends_and_is_forgotten_by_the_next_start(frozen: BatchEnv):
+def test_an_unstable_row_ends_and_is_forgotten_by_the_next_start(
+    frozen: BatchEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     frozen.reset(seed=0)
     kept = frozen.take()
     broken = kept.row.copy()
@@ -130,6 +135,7 @@ def test_an_unstable_row_ends_and_is_forgotten_by_the_next_start(frozen: BatchEn
     _, _, terminated, _, info = frozen.step(home(frozen))
     assert terminated.tolist() == info["unstable"].tolist() == [False, False, True]
     assert not info["success"].any()
+    assert not list(tmp_path.iterdir()), "the engine keeps no log where the user stands"
     for start in (lambda: frozen.restore(kept), lambda: frozen.reset(seed=0)):
         start()
         assert frozen.warnings.sum() == 0
