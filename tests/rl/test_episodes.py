@@ -12,9 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from regrasp import BatchEnv
+from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.errors import InputError
 from regrasp.rl import lerobot
 from regrasp.rl.episodes import HEADER, Episode, Episodes, EpisodeWriter, Header
+
+WIDTH = sum(int(np.prod(shape)) for _, shape in TransferCube.terms.values())
+"""Numbers in the joined observation."""
 
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -105,7 +109,7 @@ def test_the_layout_is_lerobots(demos: Episodes, demos_path: Path):
     assert info["splits"] == {"train": f"0:{len(demos)}"}
     assert (info["fps"], info["total_episodes"], info["total_frames"]) == (50, len(demos), frames)
     assert info["data_path"].format(chunk_index=0, file_index=0) == DATA
-    assert info["features"]["observation.state"]["shape"] == [23]
+    assert info["features"]["observation.state"]["shape"] == [WIDTH]
     data = pq.read_table(demos_path / DATA)
     assert data.column_names == list(info["features"])
     for name, feature in info["features"].items():
@@ -211,7 +215,7 @@ def no_actions(path: Path) -> None:
         (lambda p: edit(p / "meta/info.json", fps=0), "fps"),
         (lambda p: edit(p / "meta/info.json", features={}), "observation.state|action"),
         (lambda p: edit(p / HEADER, format=99), "format 99"),
-        (no_terms, "23 numbers in observation.state, 3 in its terms"),
+        (no_terms, f"{WIDTH} numbers in observation.state, 3 in its terms"),
         (no_actions, "no column 'action'"),
         (first_action_nan, "'action' is not finite in row 3"),
         (a_frame_less, "episode 4 has"),
