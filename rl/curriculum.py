@@ -68,5 +68,5 @@ class Curriculum:
             here = choice.bin == b
             successes[b] = FORGET * successes[b] + success[here].sum()
             tries[b] = FORGET * tries[b] + here.sum()
-        # One success and one failure stay in every estimate: no phase is given up for good.
+        # No estimate ever reaches 0 or 1: no phase is given up for good.
         return CurriculumState(np.maximum(successes, 0.05), np.maximum(tries, successes + 0.05))

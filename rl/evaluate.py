@@ -95,6 +95,7 @@ def evaluate(
     episodes: int,
     seed: int,
     labels: tuple[str, str, str],
+    noise: float = 1.0,
     progress: Progress = lambda done, total, note: None,
 ) -> Evaluation:
     """Run episodes of the role `evaluate`, as many at a time as the environment has rows.
@@ -105,6 +106,7 @@ def evaluate(
         episodes: how many.
         seed: of starts, physics and policy noise. The same seed gives every policy the same starts.
         labels: policy, task and physics, as the result will carry them.
+        noise: scale of what chunks are made from; 0: the same chunk for the same observation.
         progress: called after every batch.
 
     Raises:
@@ -115,7 +117,7 @@ def evaluate(
     success, times = [], []
     for first in range(0, episodes, env.num_envs):
         keys = episode_keys(seed, "evaluate", first, env.num_envs)
-        outcomes = play_episodes(env, policy, keys, seed, first)
+        outcomes = play_episodes(env, policy, keys, seed, first, noise=noise)
         success.append(outcomes.success)
         times.append(times_s(outcomes, env.task.control_dt_s, env.task.horizon_s))
         progress(
@@ -142,6 +144,7 @@ def play_episodes(
     seed: int,
     first: int,
     on_step: Callable[[int], None] | None = None,
+    noise: float = 1.0,
 ) -> Outcomes:
     """Play the episodes of these keys to their ends, one per row.
 
@@ -152,6 +155,7 @@ def play_episodes(
         seed: of the policy's noise.
         first: number of the first episode, which the noise depends on too.
         on_step: called after every control step with its number.
+        noise: scale of what chunks are made from.
     """
     env.begin(keys)
     if hasattr(policy, "start"):
@@ -159,10 +163,10 @@ def play_episodes(
     key = jax.random.fold_in(jax.random.fold_in(role_key(seed, "evaluate"), 2**31), first)
 
     def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
-        noise = jax.random.normal(
+        drawn = jax.random.normal(
             jax.random.fold_in(key, decision), (env.num_envs, policy.noise_size)
         )
-        return policy.chunks(obs, np.asarray(noise))
+        return policy.chunks(obs, noise * np.asarray(drawn))
 
     return rollout(env, act, env.observe(), on_step)
 

@@ -57,7 +57,13 @@ def film(
 
         for episode in range(episodes):
             outcomes = play_episodes(
-                env, actor, episode_keys(seed, "evaluate", episode, 1), seed, episode, shoot
+                env,
+                actor,
+                episode_keys(seed, "evaluate", episode, 1),
+                seed,
+                episode,
+                shoot,
+                noise=0.0,
             )
             ended.append(bool(outcomes.success[0]))
             last = camera.frame(0)

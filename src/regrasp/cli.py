@@ -117,6 +117,7 @@ def eval_(
     seed: int = 0,
     randomize: str = "nominal",
     rows: int = 250,
+    noise: float = 0.0,
     json: bool = False,
 ) -> None:
     """Judge a policy on episodes that nothing was trained on.
@@ -128,13 +129,14 @@ def eval_(
         seed: Of the evaluation episodes.
         randomize: nominal, or table (the task's own).
         rows: Episodes at a time.
+        noise: Scale of the noise that chunks are made from; 1 samples as the policy was trained to.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.road import judge_bundle
 
     with _bars() as progress:
         found = judge_bundle(
-            bundle, task, randomize, JudgeConfig(episodes, rows, seed), progress("eval")
+            bundle, task, randomize, JudgeConfig(episodes, rows, seed, noise), progress("eval")
         )
     _answer(json, found.to_json(), str(found))
 
@@ -177,7 +179,7 @@ def report(
 
 @dataclass(frozen=True)
 class Stages:
-    """Settings of every stage of a run; their seeds are the run's."""
+    """Settings of every stage of a run; but for judging, their seeds are the run's."""
 
     demos: DemonstrateConfig = field(default_factory=DemonstrateConfig)
     clone: CloneConfig = field(default_factory=CloneConfig)
@@ -211,7 +213,7 @@ def run(
             demos=replace(stages.demos, seed=seed),
             clone=replace(stages.clone, seed=seed),
             improve=replace(stages.improve, seed=seed),
-            judge=replace(stages.judge, seed=seed),
+            judge=stages.judge,
             video=video,
             command=command,
             say=lambda text: STDERR.print(text, soft_wrap=True),

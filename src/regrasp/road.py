@@ -60,8 +60,11 @@ class JudgeConfig:
     """Episodes per policy and physics, on seeds that nothing was trained on."""
     rows: int = 250
     """Episodes at a time. A closed loop is reproducible at an equal number."""
-    seed: int = 0
-    """Of the evaluation episodes: paired between policies."""
+    seed: int = 1
+    """Of the evaluation episodes: paired between policies, and between runs."""
+    noise: float = 0.0
+    """Scale of the noise that chunks are made from: 0 is the middle of what a policy would do, 1 samples as
+    it was trained to."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.rows < 1:
@@ -368,6 +371,7 @@ class Road:
             episodes=config.episodes,
             seed=config.seed,
             labels=(policy, self.task, physics),
+            noise=config.noise,
             progress=self.progress(f"{policy}, {physics}"),
         )
         write_json(path, result.to_json())
@@ -422,7 +426,13 @@ def judge_bundle(
     )
     labels = (Path(where).resolve().name, task, physics)
     return evaluate(
-        env, runner, episodes=config.episodes, seed=config.seed, labels=labels, progress=progress
+        env,
+        runner,
+        episodes=config.episodes,
+        seed=config.seed,
+        labels=labels,
+        noise=config.noise,
+        progress=progress,
     )
 
 

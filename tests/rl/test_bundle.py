@@ -74,12 +74,13 @@ def test_one_robots_chunk_is_a_row(small, exported: Path):
     np.testing.assert_allclose(one, policy.chunks(obs, noise)[2], atol=1e-6)
 
 
-def test_without_noise_given_it_is_drawn_anew_but_from_the_same_start(small, exported: Path):
+def test_without_noise_the_chunk_depends_on_the_observation_alone(small, exported: Path):
     obs = {name: values[0] for name, values in seen(small, 1).items()}
-    first, second = (Runner(exported) for _ in range(2))
-    made = first.act(obs)
-    np.testing.assert_array_equal(made, second.act(obs))
-    assert np.abs(first.act(obs) - made).max() > 1e-3
+    policy = Runner(exported)
+    made = policy.act(obs)
+    np.testing.assert_array_equal(made, policy.act(obs))
+    np.testing.assert_array_equal(made, policy.act(obs, np.zeros(small.latent_size)))
+    assert np.abs(policy.act(obs, np.ones(small.latent_size)) - made).max() > 1e-3
 
 
 def test_the_description_says_what_a_robot_needs(small, exported: Path):

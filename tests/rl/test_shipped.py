@@ -19,9 +19,9 @@ def test_a_shipped_policy_takes_what_its_task_observes(name: str):
 
 
 def test_the_shipped_hand_over_works_and_is_repeatable():
-    """It was judged at 89 %: of 32 episodes, fewer than 70 % would be more than three deviations off."""
+    """It was judged at 99 %; fewer than 90 % of 32 episodes would be more than five deviations off."""
     config = JudgeConfig(episodes=32, rows=32, seed=5)
     found = judge_bundle("transfer_cube", "transfer_cube", "table", config)
-    assert found.rate.rate >= 0.7
+    assert found.rate.rate >= 0.9
     again = judge_bundle("transfer_cube", "transfer_cube", "table", config)
     assert again.to_json() == found.to_json()
