@@ -63,9 +63,12 @@ def test_the_record_says_what_ran_and_what_was_left_out(finished):
     assert record["versions"]["mujoco"].startswith("4.")
 
 
-def test_the_runs_seed_is_every_stages(finished):
+def test_the_runs_seed_is_every_training_stages(finished):
     assert json.loads((finished.folder / "demos.json").read_text())["seed"] == 3
-    assert [settings(finished.folder, s)["seed"] for s in ("clone", "improve", "eval")] == [3, 3, 3]
+    assert [settings(finished.folder, s)["seed"] for s in ("clone", "improve")] == [3, 3]
+    assert (
+        settings(finished.folder, "eval")["seed"] == JudgeConfig().seed
+    )  # The same for every run.
 
 
 def test_finished_stages_are_not_done_again(run: Road):
