@@ -44,6 +44,8 @@ class Evaluation:
     success: Bool[np.ndarray, " episodes"]
     times_s: Float[np.ndarray, " episodes"]
     """Time to success; failures count as the horizon."""
+    noise: float = 1.0
+    """Scale of the noise that chunks were made from; a teacher has none."""
 
     @property
     def rate(self) -> Rate:
@@ -63,6 +65,7 @@ class Evaluation:
             "median_time_s": round(self.median_time_s, 4),
             "horizon_s": self.horizon_s,
             "seed": self.seed,
+            "noise": self.noise,
             "times_s": [round(float(t), 4) for t in self.times_s],
             "success": [bool(s) for s in self.success],
         }
@@ -78,6 +81,7 @@ class Evaluation:
             names = ("policy", "task", "physics", "seed", "horizon_s")
             return cls(
                 **{name: data[name] for name in names},
+                noise=float(data.get("noise", 1.0)),
                 success=np.array(data["success"], bool),
                 times_s=np.array(data["times_s"], float),
             )
@@ -132,6 +136,7 @@ def evaluate(
         physics=physics,
         seed=seed,
         horizon_s=env.task.horizon_s,
+        noise=noise,
         success=np.concatenate(success)[:episodes],
         times_s=np.concatenate(times)[:episodes],
     )

@@ -187,7 +187,7 @@ class Improver:
         outcomes = tried.outcomes
         success = outcomes.success.reshape(config.groups, config.tries).astype(np.float32)
         kept = informative(success)
-        advantage = np.repeat(leave_one_out(success) * kept[:, None], 1, axis=1).ravel()
+        advantage = (leave_one_out(success) * kept[:, None]).ravel()
         net, optimizer, shift = self._learn(tried, advantage, jax.random.fold_in(key, 2))
         curriculum = self._curriculum.learn(state.curriculum, choice, success.mean(axis=1))
         self._state = _State(
