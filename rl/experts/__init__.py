@@ -8,7 +8,8 @@ from jaxtyping import Float32, Int
 
 from regrasp.envs import Task, View, load_task
 from regrasp.errors import unknown
-from regrasp.rl.experts.transfer_cube import FLAWLESS, HUMAN, Manner, TransferCubeExpert
+from regrasp.rl.experts.script import FLAWLESS, HUMAN, Manner
+from regrasp.rl.experts.transfer_cube import TransferCubeExpert
 
 
 @runtime_checkable

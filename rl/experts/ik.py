@@ -9,6 +9,18 @@ from regrasp.assets import Workcell
 
 _STEP_S = 0.2
 _MAX_ITERATIONS = 60
+_TURN_RAD = 0.45
+"""A larger turn is solved in parts: Newton's steps diverge on it."""
+
+
+DOWN = {
+    "left": np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]),
+    "right": np.array([[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]]),
+}
+"""Gripper pointing down, fingers closing along y. Axes as columns: x points out of the hand, the fingers
+close along y."""
+LEVEL = {"left": np.eye(3), "right": np.diag([-1.0, -1.0, 1.0])}
+"""Gripper pointing at the other arm, fingers closing along y."""
 
 
 class Reach:
@@ -61,6 +73,26 @@ class Reach:
         Returns:
             The angles, and how far the site stays from `position` (m).
         """
+        start, turn = self.place(near)
+        parts = int(np.ceil(_angle(turn, rotation) / _TURN_RAD)) or 1
+        for share in np.arange(1, parts) / parts:
+            where = start + share * (position - start)
+            near, _ = self._solve(where, between(turn, rotation, share), near)
+        return self._solve(position, rotation, near)
+
+    def place(
+        self, angles: Float[np.ndarray, "6"]
+    ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
+        """Where the gripper site is at these angles: position (m) and axes as columns."""
+        q = self._home.copy()
+        q[self._qpos] = angles
+        self._configuration.update(q)
+        pose = self._configuration.get_transform_frame_to_world(self._gripper.frame_name, "site")
+        return pose.translation(), pose.rotation().as_matrix()
+
+    def _solve(
+        self, position: np.ndarray, rotation: np.ndarray, near: np.ndarray
+    ) -> tuple[np.ndarray, float]:
         start = self._home.copy()
         start[self._qpos] = near
         self._configuration.update(start)
@@ -91,6 +123,19 @@ class Reach:
         data.qpos[:], data.qvel[:] = q, 0
         mujoco.mj_forward(self._model, data)
         return angles + data.qfrc_bias[self._dofs] / self._kp
+
+
+def between(
+    first: Float[np.ndarray, "3 3"], last: Float[np.ndarray, "3 3"], share: float
+) -> Float[np.ndarray, "3 3"]:
+    """The rotation that lies a share of the way from one to another."""
+    start = mink.SO3.from_matrix(first)
+    way = (start.inverse() @ mink.SO3.from_matrix(last)).log()
+    return (start @ mink.SO3.exp(share * way)).as_matrix()
+
+
+def _angle(first: np.ndarray, last: np.ndarray) -> float:
+    return float(np.arccos(np.clip((np.trace(first.T @ last) - 1) / 2, -1, 1)))
 
 
 def spec_root(workcell: Workcell) -> str:

@@ -1,115 +1,21 @@
 """transfer_cube: what counts as a transfer, from states placed by hand, and what does not."""
 
-import dataclasses
-from collections.abc import Iterator
-
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import Float
-from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
+from tests.envs.scene import DOWN, GRASP_M, LEVEL, OPEN_M, Scene, successes
 
 from regrasp import BatchEnv
 from regrasp.envs import View
-from regrasp.envs.tasks.transfer_cube import (
-    _CUBE_SYMMETRIES,
-    TABLE_TOP_M,
-    TransferCube,
-    TransferCubeCarry,
-    nearest_symmetric,
-)
+from regrasp.envs.tasks.parts import _CUBE_SYMMETRIES, TABLE_TOP_M, nearest_symmetric
+from regrasp.envs.tasks.transfer_cube import TransferCube, TransferCubeCarry
 
 TASK = TransferCube()
 HALF_M = TASK.half_size_m
-OPEN_M, GRASP_M = 0.037, 0.021
-"""Finger positions: fully open, and just touching the cube from both sides."""
-AWAY = {"shoulder": -1.6, "elbow": 1.5, "wrist_angle": 0.0}
-"""An arm folded back, out of reach."""
-DOWN, LEVEL = np.pi / 2, 0.0
-STEPS = 30
-
-
-class Scene:
-    """Places arms and cube by hand, then plays that state in an environment."""
-
-    def __init__(self, env: BatchEnv):
-        self._env = env
-        self.data = mujoco.MjData(env.model)
-        self._home = env.workcell.home_qpos()
-        for name, position in self._home.items():
-            self.data.joint(name).qpos = position
-        for side in ("left", "right"):
-            self.arm(side, AWAY, OPEN_M)
-
-    def arm(self, side: str, joints: dict[str, float], finger_m: float) -> None:
-        for name, value in joints.items():
-            self.data.joint(f"{side}/{name}").qpos = value
-        for finger in ("left", "right"):
-            self.data.joint(f"{side}/{finger}_finger").qpos = finger_m
-        mujoco.mj_forward(self._env.model, self.data)
-
-    def tips(self, side: str) -> np.ndarray:
-        """The point between the finger tips (m)."""
-        return np.mean([self.data.geom(f"{side}/{f}_tip").xpos for f in ("left", "right")], axis=0)
-
-    def reach(
-        self, side: str, x: float, z: float, pitch: float, finger_m: float, roll: float = 0.0
-    ) -> None:
-        """Put the point between a gripper's tips at (x, z), pointing down by `pitch`."""
-        names = ("shoulder", "elbow", "wrist_angle")
-
-        def miss(angles: np.ndarray) -> np.ndarray:
-            joints = dict(zip(names, angles, strict=True)) | {"wrist_rotate": roll}
-            self.arm(side, joints, finger_m)
-            at = self.tips(side)
-            return np.array([at[0] - x, at[2] - z, 0.1 * (angles.sum() - pitch)])
-
-        limits = np.array([self._env.model.joint(f"{side}/{n}").range for n in names]).T
-        start = np.array([-0.5, 0.9, pitch - 0.4]).clip(limits[0] + 0.01, limits[1] - 0.01)
-        found = least_squares(miss, start, bounds=limits)
-        assert np.abs(found.fun).max() < 1e-4, f"{side} gripper cannot reach {x}, {z}"
-
-    def cube(
-        self, position: Float[np.ndarray, "3"], velocity: tuple[float, float, float] = (0, 0, 0)
-    ) -> None:
-        self.data.joint("cube").qpos = [*position, 1, 0, 0, 0]
-        self.data.joint("cube").qvel[:3] = velocity
-        mujoco.mj_forward(self._env.model, self.data)
-
-    def play(self, closing: tuple[str, ...] = ()) -> Iterator[dict]:
-        """Hold everything where it is, and close some grippers; what every step says."""
-        env, model = self._env, self._env.model
-        env.reset(seed=0)
-        kept = env.take()
-        row = np.zeros_like(kept.row[0])
-        mujoco.mj_getState(model, self.data, row, int(mujoco.mjtState.mjSTATE_INTEGRATION))
-        env.restore(dataclasses.replace(kept, row=np.repeat(row[None], env.num_envs, axis=0)))
-        hold = np.asarray(env.view().joint_pos)
-        bias = np.array([self.data.joint(name).qfrc_bias[0] for name in env.workcell.action_names])
-        action = hold + np.where(model.actuator_gainprm[:, 0] < 1000, 1, 0) * (
-            bias / model.actuator_gainprm[:, 0]
-        ).astype(np.float32)
-        for side in closing:
-            action[:, env.workcell.gripper_columns[("left", "right").index(side)]] = 0
-        for _ in range(STEPS):
-            _, reward, terminated, _, info = env.step(action)
-            yield {
-                "success": bool(info["success"][0]),
-                "reward": float(reward[0]),
-                "terminated": bool(terminated[0]),
-                "cube": np.asarray(env.view().body_pos["cube"])[0],
-                "touched": {
-                    name.removeprefix("cube-"): value[0, 0] > 0
-                    for name, value in env.view().sensor.items()
-                },
-            }
-            if terminated[0]:
-                return
 
 
 @pytest.fixture
@@ -117,13 +23,9 @@ def scene(nominal: BatchEnv) -> Scene:
     return Scene(nominal)
 
 
-def successes(heard: list[dict]) -> int:
-    return sum(step["success"] for step in heard)
-
-
 def test_held_by_the_left_gripper_alone_in_the_air_is_success(scene: Scene):
     scene.reach("left", 0.0, 0.2, LEVEL, GRASP_M)
-    scene.cube(scene.tips("left"))
+    scene.place("cube", scene.tips("left"))
     heard = list(scene.play(closing=("left",)))
     assert successes(heard) == 1
     assert heard[-1]["success"]
@@ -136,21 +38,21 @@ def test_held_by_the_left_gripper_alone_in_the_air_is_success(scene: Scene):
 
 def test_between_open_left_fingers_on_the_table_is_not(scene: Scene):
     scene.reach("left", 0.0, 0.03, DOWN, OPEN_M)
-    scene.cube(np.array([0, -0.019, TABLE_TOP_M + HALF_M]))
+    scene.place("cube", np.array([0, -0.019, TABLE_TOP_M + HALF_M]))
     heard = list(scene.play())
-    assert len(heard) == STEPS
+    assert len(heard) == 30
     assert successes(heard) == 0
-    assert heard[-1]["touched"]["table"]
+    assert "cube-table" in heard[-1]["touched"]
 
 
 def test_squeezed_by_the_left_gripper_on_the_table_is_not(scene: Scene):
     scene.reach("left", 0.0, 0.03, DOWN, GRASP_M)
-    scene.cube(np.array([0, -0.019, TABLE_TOP_M + HALF_M]))
+    scene.place("cube", np.array([0, -0.019, TABLE_TOP_M + HALF_M]))
     heard = list(scene.play(closing=("left",)))
     touched = heard[-1]["touched"]
-    assert touched["left/left_tip"]
-    assert touched["left/right_tip"]
-    assert touched["table"]
+    assert "cube-left/left_tip" in touched
+    assert "cube-left/right_tip" in touched
+    assert "cube-table" in touched
     assert successes(heard) == 0
     assert heard[-1]["reward"] == 1
 
@@ -158,11 +60,13 @@ def test_squeezed_by_the_left_gripper_on_the_table_is_not(scene: Scene):
 def test_held_by_both_grippers_is_not(scene: Scene):
     scene.reach("left", -0.012, 0.2, LEVEL, GRASP_M)
     scene.reach("right", 0.012, 0.2, LEVEL, GRASP_M, roll=np.pi / 2)
-    scene.cube(np.array([0, -0.019, 0.2]))
+    scene.place("cube", np.array([0, -0.019, 0.2]))
     heard = list(scene.play(closing=("left", "right")))
     touched = heard[-1]["touched"]
     assert all(
-        touched[f"{side}/{tip}_tip"] for side in ("left", "right") for tip in ("left", "right")
+        f"cube-{side}/{tip}_tip" in touched
+        for side in ("left", "right")
+        for tip in ("left", "right")
     )
     assert successes(heard) == 0
     assert heard[-1]["reward"] == 3
@@ -170,9 +74,9 @@ def test_held_by_both_grippers_is_not(scene: Scene):
 
 def test_held_by_the_right_gripper_is_not(scene: Scene):
     scene.reach("right", 0.0, 0.2, LEVEL, GRASP_M)
-    scene.cube(scene.tips("right"))
+    scene.place("cube", scene.tips("right"))
     heard = list(scene.play(closing=("right",)))
-    assert heard[-1]["cube"][2] > 0.15
+    assert heard[-1]["at"]["cube"][2] > 0.15
     assert successes(heard) == 0
     assert heard[-1]["reward"] == 2
 
@@ -180,7 +84,7 @@ def test_held_by_the_right_gripper_is_not(scene: Scene):
 @pytest.mark.parametrize("side_m", [-0.05, 0.0, 0.05])
 def test_falling_past_the_left_gripper_is_not(scene: Scene, side_m: float):
     scene.reach("left", 0.0, 0.2, LEVEL, OPEN_M)
-    scene.cube(scene.tips("left") + np.array([0, side_m, 0.12]), velocity=(0, 0, -1))
+    scene.place("cube", scene.tips("left") + np.array([0, side_m, 0.12]), velocity=(0, 0, -1))
     heard = list(scene.play())
     assert successes(heard) == 0
 
@@ -188,29 +92,29 @@ def test_falling_past_the_left_gripper_is_not(scene: Scene, side_m: float):
 @pytest.mark.parametrize("aim_m", [-0.03, 0.0, 0.03])
 def test_thrown_at_the_left_gripper_is_not(scene: Scene, aim_m: float):
     scene.reach("left", 0.0, 0.2, LEVEL, OPEN_M)
-    scene.cube(scene.tips("left") + np.array([0.15, aim_m, 0.01]), velocity=(-1.5, 0, 0.4))
+    scene.place("cube", scene.tips("left") + np.array([0.15, aim_m, 0.01]), velocity=(-1.5, 0, 0.4))
     tips, heard = scene.tips("left"), list(scene.play())
-    assert min(np.linalg.norm(step["cube"] - tips) for step in heard) < 0.05
+    assert min(np.linalg.norm(step["at"]["cube"] - tips) for step in heard) < 0.05
     assert successes(heard) == 0
 
 
 @pytest.mark.parametrize("finger_m", [0.003, 0.015])
 def test_lying_on_top_of_the_left_gripper_is_not(scene: Scene, finger_m: float):
     scene.reach("left", 0.0, 0.2, LEVEL, finger_m)
-    scene.cube(scene.tips("left") + np.array([0, 0, HALF_M + 0.0095]))
+    scene.place("cube", scene.tips("left") + np.array([0, 0, HALF_M + 0.0095]))
     heard = list(scene.play())
     touched = heard[8]["touched"]
-    assert touched["left/left_tip"]
-    assert touched["left/right_tip"]
+    assert "cube-left/left_tip" in touched
+    assert "cube-left/right_tip" in touched
     assert successes(heard) == 0
 
 
 def test_falling_off_the_table_is_failure(scene: Scene):
-    scene.cube(np.array([0.0, 0.5, 0.0]))
+    scene.place("cube", np.array([0.0, 0.5, 0.0]))
     heard = list(scene.play())
     assert heard[-1]["terminated"]
     assert not heard[-1]["success"]
-    assert heard[-1]["cube"][2] < TASK.low_m
+    assert heard[-1]["at"]["cube"][2] < TASK.low_m
 
 
 def test_starts_lie_in_the_square_and_turn_all_ways():

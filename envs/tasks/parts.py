@@ -1,0 +1,93 @@
+"""What several tasks share: names of the arms' parts, contacts, rotations."""
+
+from itertools import permutations, product
+
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from regrasp.envs.view import View
+
+TABLE_TOP_M = -0.0009
+"""Height of the table's surface in the world frame."""
+OPPOSITE = -0.5
+"""Contact normals whose cosine is below this press from opposite sides."""
+
+
+def tips(side: str) -> tuple[str, str]:
+    """The two finger tips of an arm (geoms)."""
+    return f"{side}/left_tip", f"{side}/right_tip"
+
+
+def solid(spec: mujoco.MjSpec, side: str) -> list[str]:
+    """The colliding geoms of one arm."""
+    return [g.name for g in spec.geoms if g.name.startswith(f"{side}/")]
+
+
+def touched(view: View, geom: str, others: tuple[str, ...]) -> Bool[Array, ""]:
+    """Whether a geom touches any of these, by the contact sensors `geom-other`."""
+    return jnp.any(jnp.stack([view.sensor[f"{geom}-{other}"][0] > 0 for other in others]))
+
+
+def watched_contacts(view: View, geom: str, side: str) -> tuple[str, ...]:
+    """The geoms of one arm for which there is a contact sensor with `geom`."""
+    start = f"{geom}-{side}/"
+    return tuple(n.removeprefix(f"{geom}-") for n in view.sensor if n.startswith(start))
+
+
+def squeezed(view: View, geom: str, side: str) -> Bool[Array, ""]:
+    """Whether both tips of an arm press a geom from opposite sides: what lies on them is not held.
+
+    Needs the sensors `geom-tip` of both tips, with normals.
+    """
+    first, second = (view.sensor[f"{geom}-{tip}"] for tip in tips(side))
+    return (first[0] > 0) & (second[0] > 0) & (first[1:] @ second[1:] < OPPOSITE)
+
+
+def split(joint_pos: Float[Array, "14"]) -> tuple[Float[Array, "12"], Float[Array, "2"]]:
+    """Arm joints and gripper openings of an action-ordered vector."""
+    return jnp.concatenate([joint_pos[:6], joint_pos[7:13]]), joint_pos[jnp.array([6, 13])]
+
+
+def matrix(quat: Float[Array, "4"]) -> Float[Array, "3 3"]:
+    """The rotation of a unit quaternion, w first."""
+    w, x, y, z = quat
+    return jnp.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def six(rotation: Float[Array, "3 3"]) -> Float[Array, "6"]:
+    """A rotation as its first two columns: continuous, unlike a quaternion (Zhou et al., 2019)."""
+    return rotation[:, :2].T.ravel()
+
+
+def upright(
+    x: Float[Array, ""], y: Float[Array, ""], z: Float[Array, ""], yaw: Float[Array, ""]
+) -> Float[Array, "7"]:
+    """A free joint's position (m), turned by yaw (rad) about the vertical."""
+    zero = jnp.zeros_like(yaw)
+    return jnp.stack([x, y, z, jnp.cos(yaw / 2), zero, zero, jnp.sin(yaw / 2)])
+
+
+def nearest_symmetric(rotation: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
+    """The rotation nearest to the identity among those that leave a plain cube looking the same."""
+    candidates = rotation @ _CUBE_SYMMETRIES
+    return candidates[jnp.argmax(jnp.trace(candidates, axis1=1, axis2=2))]
+
+
+def _symmetries() -> Float[np.ndarray, "24 3 3"]:
+    signed = [
+        np.eye(3)[list(order)] * np.array(signs)[:, None]
+        for order in permutations(range(3))
+        for signs in product((1, -1), repeat=3)
+    ]
+    return np.array([m for m in signed if np.linalg.det(m) > 0], np.float32)
+
+
+_CUBE_SYMMETRIES = _symmetries()
