@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 import mujoco
 from jaxtyping import Array, Bool, Float
 
-from regrasp.assets import Workcell
+from regrasp.assets import Workcell, aloha
+from regrasp.assets.workcell import TIMESTEP_S
 from regrasp.envs.view import View, Watch
 
 Carry = Any
@@ -38,6 +39,8 @@ class Task(ABC):
     """An episode is truncated after this long."""
     control_dt_s: float = 0.02
     """Control period, a whole number of physics steps."""
+    timestep_s: float = TIMESTEP_S
+    """Physics timestep."""
 
     terms: ClassVar[Mapping[str, tuple[str, tuple[int, ...]]]]
     """Observation term -> (unit, shape).
@@ -46,9 +49,9 @@ class Task(ABC):
     noise, 1 takes none.
     """
 
-    @abstractmethod
     def workcell(self) -> Workcell:
         """The arms, the table and the cameras."""
+        return aloha(self.timestep_s)
 
     @abstractmethod
     def scene(self) -> mujoco.MjSpec:

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from regrasp.assets import SIDES, Workcell, aloha
+from regrasp.assets import SIDES
 from regrasp.assets.objects import add_contact_sensor, add_cube
 from regrasp.envs.task import Initial, Task
 from regrasp.envs.tasks.parts import (
@@ -65,9 +65,6 @@ class TransferCube(Task):
         "cube_pos": ("m", (3,)),
         "cube_rot": ("rot", (6,)),
     }
-
-    def workcell(self) -> Workcell:
-        return aloha()
 
     def scene(self) -> mujoco.MjSpec:
         spec = self.workcell().spec()
