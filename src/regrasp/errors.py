@@ -23,6 +23,20 @@ def check_positive(config: object, names: Iterable[str]) -> None:
             raise InputError(f"{name} {value}: choose a number above 0")
 
 
+def check_within(config: object, names: Iterable[str], low: float, high: float) -> None:
+    """Refuse settings, or ends of (low, high) settings, that lie outside of what is possible.
+
+    Raises:
+        InputError: names the setting, its value and the allowed range.
+    """
+    for name in names:
+        value = getattr(config, name)
+        first, last = value if isinstance(value, tuple) else (value, value)
+        if not low <= first <= last <= high:
+            what = "(low, high)" if isinstance(value, tuple) else "a number"
+            raise InputError(f"{name} {value}: choose {what} from {low:g} to {high:g}")
+
+
 def unknown(kind: str, value: object, choices: Iterable[str]) -> InputError:
     """The error for a name that is none of the choices.
 
