@@ -75,9 +75,14 @@ def upright(
     return jnp.stack([x, y, z, jnp.cos(yaw / 2), zero, zero, jnp.sin(yaw / 2)])
 
 
-def nearest_symmetric(rotation: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
-    """The rotation nearest to the identity among those that leave a plain cube looking the same."""
-    candidates = rotation @ _CUBE_SYMMETRIES
+def nearest_symmetric(
+    rotation: Float[Array, "3 3"], symmetries: Float[np.ndarray, "_ 3 3"] | None = None
+) -> Float[Array, "3 3"]:
+    """The rotation nearest to the identity among those after which an object looks the same.
+
+    `symmetries` are the object's own, a plain cube's by default.
+    """
+    candidates = rotation @ (_CUBE_SYMMETRIES if symmetries is None else symmetries)
     return candidates[jnp.argmax(jnp.trace(candidates, axis1=1, axis2=2))]
 
 
@@ -91,3 +96,7 @@ def _symmetries() -> Float[np.ndarray, "24 3 3"]:
 
 
 _CUBE_SYMMETRIES = _symmetries()
+BAR_SYMMETRIES = _CUBE_SYMMETRIES[np.abs(_CUBE_SYMMETRIES[:, 0, 0]) == 1]
+"""Of a bar with a square cross-section, along x."""
+BOX_SYMMETRIES = _CUBE_SYMMETRIES[np.trace(np.abs(_CUBE_SYMMETRIES), axis1=1, axis2=2) == 3]
+"""Of a box with three different edges."""
