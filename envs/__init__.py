@@ -3,7 +3,7 @@
 from regrasp.envs.batch_env import BatchEnv
 from regrasp.envs.executor import Executor
 from regrasp.envs.keys import episode_keys, role_key
-from regrasp.envs.randomizer import Draw, Nominal, Randomizer, Write
+from regrasp.envs.randomizer import Draw, Nominal, Randomizer, Settings, Write
 from regrasp.envs.snapshot import Snapshot
 from regrasp.envs.task import Initial, Task
 from regrasp.envs.tasks import TASKS, load_task
@@ -17,6 +17,7 @@ __all__ = [
     "Initial",
     "Nominal",
     "Randomizer",
+    "Settings",
     "Snapshot",
     "Task",
     "View",

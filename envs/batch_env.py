@@ -1,6 +1,6 @@
 """Task x world x control x randomizer: a Gymnasium vector environment with states to keep."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,8 +18,8 @@ from regrasp.envs.control import Control
 from regrasp.envs.executor import Executor
 from regrasp.envs.keys import role_key, wrap
 from regrasp.envs.mechanics import Carry, Mechanics, Outcome
-from regrasp.envs.randomizer import Nominal, Randomizer
-from regrasp.envs.snapshot import Snapshot, check_fit, fingerprint
+from regrasp.envs.randomizer import Nominal, Randomizer, Settings, apply
+from regrasp.envs.snapshot import Snapshot, check_fit, fingerprint, pushed_by, table_of, with_depth
 from regrasp.envs.task import Task
 from regrasp.envs.view import View
 from regrasp.envs.world import CpuWorld
@@ -78,19 +78,26 @@ class BatchEnv(VectorEnv):
         if autoreset not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
             raise InputError(f"autoreset {autoreset}: choose SAME_STEP or DISABLED")
         self.task, self.num_envs, self.autoreset = task, num_envs, autoreset
-        self.model: mujoco.MjModel = task.scene().compile()
+        randomizer = randomizer or Nominal()
+        scene = task.scene()
+        randomizer.check(scene)
+        self.model: mujoco.MjModel = scene.compile()
         self.substeps = _substeps(task, self.model)
         self.workcell = task.workcell()
         self.control = Control(self.workcell, self.substeps, self.model.opt.timestep)
         self.executor = executor or Executor(chunk=1, execute=1)
         self.fingerprint = fingerprint(self.model)
-        randomizer = randomizer or Nominal()
-        self._mechanics = Mechanics(task, self.control, self.executor, randomizer)
-        self.horizon = self._mechanics.horizon
+        self.table = table_of(randomizer)
         self._writes = randomizer.writes(self.model)
         self._world = CpuWorld(self.model, self.workcell, task.watch(), num_envs, threads)
         self._world.use_fields(sorted({write.field for write in self._writes}))
-        self._compile()
+        mechanics = Mechanics(task, self.control, self.executor, randomizer, self._world.window)
+        self.horizon = mechanics.horizon
+        self._use(
+            mechanics.able(
+                randomizer.used, self._masses(randomizer.pushed), randomizer.observation_latency_s
+            )
+        )
         self._spaces()
         self._seed(seed, role)
         self._done = np.ones(num_envs, bool)
@@ -118,8 +125,8 @@ class BatchEnv(VectorEnv):
         actions = self._checked(actions)
         active = None if not self._done.any() else np.flatnonzero(~self._done)
         self._carry, command = self._send(self._carry, actions, ~self._done)
-        before, after, switch = (np.asarray(part) for part in command)
-        self._world.step(before, after, switch, self.substeps, active)
+        before, after, switch, push = (np.asarray(part) for part in command)
+        self._world.step(before, after, switch, self.substeps, active, push)
         self._carry, outcome = self._look(self._carry, self._world.block(), ~self._done)
         return self._close_step(outcome)
 
@@ -166,12 +173,14 @@ class BatchEnv(VectorEnv):
             place = np.searchsorted(rows, padded)
             qpos, fields, carry = self._begin(keys[place])
             n = len(part)
+            draw = {name: np.asarray(value)[:n] for name, value in fields.items()}
+            self._world.put_fields(part, apply(self.model, self._writes, draw))
+            self._world.start(part, {name: np.asarray(value)[:n] for name, value in qpos.items()})
+            if self._mechanics.depth:
+                carry = self._first(carry, self._world.block(padded))
             self._carry = self._scatter(
                 self._carry, carry, _drop_padding(part, padded, self.num_envs)
             )
-            draw = {name: np.asarray(value)[:n] for name, value in fields.items()}
-            self._world.put_fields(part, self._world.randomized(self._writes, draw))
-            self._world.start(part, {name: np.asarray(value)[:n] for name, value in qpos.items()})
         self._done[rows] = False
 
     def take(self, row: int | Int[np.ndarray, " k"] | None = None) -> Snapshot:
@@ -186,6 +195,7 @@ class BatchEnv(VectorEnv):
             fields={name: np.array(array[index]) for name, array in self._world.fields.items()},
             task=type(self.task).__name__,
             fingerprint=self.fingerprint,
+            table=self.table,
         )
 
     def restore(self, snapshot: Snapshot, rows: Any = None, *, physics: str = "snapshot") -> Obs:
@@ -272,21 +282,28 @@ class BatchEnv(VectorEnv):
 
     # ---- inside ----
 
-    def _compile(self) -> None:
-        mechanics, view = self._mechanics, self._world.window.view
+    def _use(self, mechanics: Mechanics) -> None:
+        """Play by these mechanics from now on."""
+        self._mechanics = mechanics
+        self._world.use_pushes(mechanics.pushed)
         self._begin = jax.jit(jax.vmap(mechanics.begin))
+        self._first = jax.jit(jax.vmap(mechanics.first))
         self._load = jax.jit(jax.vmap(mechanics.load))
         self._play = jax.jit(jax.vmap(mechanics.play))
         self._send = jax.jit(jax.vmap(mechanics.send))
-        self._look = jax.jit(jax.vmap(lambda c, block, on: mechanics.look(c, view(block), on)))
-        self._observe_all = jax.jit(jax.vmap(lambda c, block: mechanics.observe(c, view(block))))
-        self._view_all = jax.jit(jax.vmap(lambda c, block: mechanics.see(c, view(block))))
+        self._look = jax.jit(jax.vmap(mechanics.look))
+        self._observe_all = jax.jit(jax.vmap(mechanics.observe))
+        self._view_all = jax.jit(jax.vmap(mechanics.see))
         self._scatter = jax.jit(_scatter)
         self._key_of = jax.jit(
             jax.vmap(
                 lambda base, i: jax.random.key_data(jax.random.fold_in(wrap(base), i)), (None, 0)
             )
         )
+
+    def _masses(self, bodies: Iterable[str]) -> tuple[tuple[str, float], ...]:
+        """Bodies with their nominal masses (kg)."""
+        return tuple((name, float(self.model.body(name).mass[0])) for name in bodies)
 
     def _spaces(self) -> None:
         unbounded = partial(gymnasium.spaces.Box, -np.inf, np.inf, dtype=np.float32)
@@ -375,7 +392,7 @@ class BatchEnv(VectorEnv):
     def _put(self, snapshot: Snapshot, rows: np.ndarray, keys: Any, physics: str) -> Obs:
         if physics not in ("snapshot", "row"):
             raise InputError(f"physics {physics!r}: choose 'snapshot' or 'row'")
-        stack = self.at_chunk_boundary(snapshot.stack())
+        stack = self._playable(self.at_chunk_boundary(snapshot.stack()))
         check_fit(stack, self.model, self.fingerprint, self._world.rows.shape[1], self._shapes())
         self._start(rows)
         source = np.repeat(np.arange(len(stack)), len(rows) // len(stack))
@@ -390,6 +407,26 @@ class BatchEnv(VectorEnv):
         self._world.refresh(rows)
         self._done[rows] = False
         return self.observe()
+
+    def _playable(self, stack: Snapshot) -> Snapshot:
+        """The same states; what their settings need and this environment left out is put to use."""
+        settings, past = stack.carry.get("settings"), stack.carry.get("past")
+        shapes = self._mechanics.carry_shapes()
+        if settings is None or past is None or settings.shape[1:] != shapes.settings.shape:
+            return stack  # Does not fit: `check_fit` says so.
+        used = Settings.unlike_zero(settings, self.workcell.action_size)
+        late = used & {"observation_latency_s"}
+        mechanics = self._mechanics.able(
+            used,
+            self._masses(pushed_by(stack.table) if "push_rate_hz" in used else ()),
+            (past.shape[1] - 1) * self.control.dt_s if late else 0.0,
+        )
+        if mechanics is not self._mechanics:
+            self._use(mechanics)
+            if self._started:
+                kept = with_depth(np.asarray(self._carry.past), mechanics.depth)
+                self._carry = self._carry._replace(past=jnp.asarray(kept))
+        return replace(stack, carry={**stack.carry, "past": with_depth(past, mechanics.depth)})
 
     def at_chunk_boundary(self, stack: Snapshot) -> Snapshot:
         """The same states; where no chunk is pending, under this environment's executor."""

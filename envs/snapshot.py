@@ -11,13 +11,14 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from mujoco.batch import MODEL_FIELDS
 
+from regrasp.envs.randomizer import nominal
 from regrasp.errors import InputError
 from regrasp.files import whole
 
-FORMAT = 1
+FORMAT = 2
 MAX_FILE_BYTES = 2**30
 UNREADABLE = (
     OSError,
@@ -50,6 +51,8 @@ class Snapshot:
     task: str
     fingerprint: str
     """Hash of the compiled model and of this format."""
+    table: str = "[]"
+    """What differed between episodes where this was taken: a table's rows, as JSON."""
 
     @property
     def stacked(self) -> bool:
@@ -81,11 +84,17 @@ class Snapshot:
             fields={k: np.concatenate([part.fields[k] for part in parts]) for k in first.fields},
             task=first.task,
             fingerprint=first.fingerprint,
+            table=first.table,
         )
 
     def save(self, path: str | Path) -> None:
         """Write to an .npz file, whole or not at all. Nothing in it is pickled."""
-        meta = {"format": FORMAT, "task": self.task, "fingerprint": self.fingerprint}
+        meta = {
+            "format": FORMAT,
+            "task": self.task,
+            "fingerprint": self.fingerprint,
+            "table": self.table,
+        }
         arrays: dict[str, Any] = {
             "meta": np.array(json.dumps(meta)),
             "row": self.row,
@@ -118,6 +127,7 @@ class Snapshot:
             meta = json.loads(str(arrays.pop("meta")))
             row, version = arrays.pop("row"), meta["format"]
             task, digest = str(meta["task"]), str(meta["fingerprint"])
+            table = str(meta.get("table", "[]"))
         except UNREADABLE as error:
             if isinstance(error, InputError):
                 raise
@@ -130,7 +140,7 @@ class Snapshot:
             prefix: {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
             for prefix in ("carry/", "field/")
         }
-        return cls(row, part["carry/"], part["field/"], task, digest)
+        return cls(row, part["carry/"], part["field/"], task, digest, table)
 
     def _map(self, f: Any) -> "Snapshot":
         return Snapshot(
@@ -139,6 +149,7 @@ class Snapshot:
             fields={name: f(array) for name, array in self.fields.items()},
             task=self.task,
             fingerprint=self.fingerprint,
+            table=self.table,
         )
 
 
@@ -149,6 +160,32 @@ def fingerprint(model: mujoco.MjModel) -> str:
     digest = hashlib.sha256(buffer.tobytes())
     digest.update(f"{mujoco.__version__} {FORMAT}".encode())
     return digest.hexdigest()[:32]
+
+
+def table_of(randomizer: object) -> str:
+    """A randomizer's rows as JSON text; what has none to show is an empty table."""
+    return json.dumps(getattr(randomizer, "to_json", list)())
+
+
+def pushed_by(table: str) -> tuple[str, ...]:
+    """The bodies that a snapshot's table pushes.
+
+    Raises:
+        InputError: the table is not what `table_of` made.
+    """
+    try:
+        return tuple(str(body) for row in json.loads(table) for body in row.get("pushed", ()))
+    except (ValueError, TypeError, AttributeError):
+        raise InputError("this snapshot's table cannot be read: take it again") from None
+
+
+def with_depth(
+    past: Float32[np.ndarray, "rows depth size"], depth: int
+) -> Float32[np.ndarray, "rows new size"]:
+    """The newest blocks of a history; what it lacks is never looked at, and zero."""
+    kept = past[:, :depth]
+    missing = ((0, 0), (0, depth - kept.shape[1]), (0, 0))
+    return np.pad(kept, missing)
 
 
 def check_fit(
@@ -185,8 +222,15 @@ def check_fit(
             f"this snapshot's arrays do not fit (rows {stack.row.shape}): take it again"
         )
     for name, values in stack.fields.items():
-        nominal = getattr(model, name, None) if name in MODEL_FIELDS else None
-        if nominal is None or values.shape[1:] != nominal.shape:
+        own = nominal(model, name) if name in MODEL_FIELDS else None
+        if own is None or values.shape[1:] != own.shape or not _harmless(name, values, own):
             raise InputError(
                 f"this snapshot's field {name!r} does not fit the model: take it again"
             )
+
+
+def _harmless(name: str, values: np.ndarray, own: np.ndarray) -> bool:
+    """Numbers can only make a simulation strange; indices from a file could make the engine crash."""
+    if name.endswith("_sameframe"):
+        return values.dtype == own.dtype and bool(np.isin(values, range(5)).all())
+    return values.dtype.kind == own.dtype.kind == "f"

@@ -1,15 +1,15 @@
 """The CPU engine: many simulations of one model, exact, on all cores."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 import mujoco
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int
+from jaxtyping import Float32, Float64, Int, Shaped
 from mujoco.batch import MODEL_FIELDS, Batch
 
 from regrasp.assets import Workcell
-from regrasp.envs.randomizer import Write
+from regrasp.envs.randomizer import nominal
 from regrasp.envs.view import Watch, Window
 from regrasp.errors import InputError
 
@@ -35,10 +35,12 @@ class CpuWorld:
         self.model = model
         self.batch = Batch(model, num_sims, threads, persistent=True)
         self.window = Window(model, workcell, watch)
+        self._pushed = np.zeros(0, int)
         self._home = np.array(model.qpos0)
         for name, position in workcell.home_qpos().items():
             self._home[model.joint(name).qposadr[0]] = position
-        names = ("qpos", "qvel", "ctrl", "site_xpos", "xpos", "xquat", "sensordata")
+        names = ("qpos", "qvel", "ctrl", "xfrc_applied")
+        names += ("site_xpos", "xpos", "xquat", "sensordata")
         self._bound = {name: self.batch.bind(name) for name in names}
 
     @property
@@ -72,10 +74,12 @@ class CpuWorld:
     ) -> None:
         """Write full states; what these simulations did before is forgotten, their warnings too.
 
+        A push ends with its control period: no state brings one along.
         Their fields may be put next; then `refresh` must be called.
         """
         self.batch.reset(rows, stage=_NONE)
         self.rows[rows] = states
+        self._bound["xfrc_applied"][rows] = 0
 
     def refresh(self, rows: Int[np.ndarray, " k"]) -> None:
         """Recompute what is derived from the state, after rows were written."""
@@ -88,6 +92,7 @@ class CpuWorld:
         switch: Int[np.ndarray, " sims"],
         substeps: int,
         active: Int[np.ndarray, " k"] | None = None,
+        push: Float32[np.ndarray, "sims pushed 3"] | None = None,
     ) -> None:
         """Advance by one control period, with the servo targets changing once inside it.
 
@@ -97,7 +102,11 @@ class CpuWorld:
             switch: 0 <= switch < substeps.
             substeps: physics steps in the period.
             active: the simulations to step (sorted), or all.
+            push: forces on the bodies of `use_pushes` (N, world frame), or none.
         """
+        pushing = push is not None and bool(push.any())
+        if pushing:
+            self._bound["xfrc_applied"][:, self._pushed, :3] = push
         ctrl = self._bound["ctrl"]
         rows = np.arange(self.num_sims) if active is None else active
         # A command that does not change needs no switch: the same bits, in one engine call.
@@ -111,12 +120,18 @@ class CpuWorld:
                 self.batch.step(group, nstep=first)
             ctrl[group] = after[group]
             self.batch.step(group, nstep=substeps - first, stage=_VEL)
+        if pushing:
+            self._bound["xfrc_applied"][:, self._pushed, :3] = 0
 
     def block(self, rows: Int[np.ndarray, " k"] | None = None) -> Float32[np.ndarray, "k size"]:
         """What the task watches, one block per simulation."""
         names = ("qpos", "qvel", "site_xpos", "xpos", "xquat", "sensordata")
         arrays = (self._bound[name] for name in names)
         return self.window.gather(*(a if rows is None else a[rows] for a in arrays))
+
+    def use_pushes(self, bodies: Iterable[str]) -> None:
+        """Name the bodies that `step` may push, in its order."""
+        self._pushed = np.array([self.model.body(name).id for name in bodies], int)
 
     def use_fields(self, fields: Iterable[str]) -> None:
         """Give these model fields a value per simulation (where they have none yet)."""
@@ -137,7 +152,7 @@ class CpuWorld:
         return {}
 
     def put_fields(
-        self, rows: Int[np.ndarray, " k"], fields: Mapping[str, Float[np.ndarray, "n ..."]]
+        self, rows: Int[np.ndarray, " k"], fields: Mapping[str, Shaped[np.ndarray, "n ..."]]
     ) -> None:
         """Set the randomised fields of simulations and recompute what depends on them.
 
@@ -152,10 +167,11 @@ class CpuWorld:
         count = len(next(iter(fields.values()))) if fields else 1
         repeat = len(rows) // count
         for name, array in self.fields.items():
-            nominal = np.asarray(getattr(self.model, name))[None]
-            array[rows] = np.repeat(
-                fields.get(name, nominal), len(rows) if name not in fields else repeat, 0
-            )
+            values = fields.get(name)
+            if values is None:
+                array[rows] = nominal(self.model, name)
+            else:
+                array[rows] = np.repeat(values, repeat, axis=0)
         if self._derived:
             # The constants depend on the fields alone: compute them once per value and copy.
             firsts = rows[::repeat]
@@ -163,26 +179,6 @@ class CpuWorld:
             for array in self._derived.values():
                 if repeat > 1:
                     array[rows] = np.repeat(array[firsts], repeat, axis=0)
-
-    def randomized(
-        self, writes: Sequence[Write], draw: Mapping[str, Float32[np.ndarray, "k _"]]
-    ) -> dict[str, Float64[np.ndarray, "k ..."]]:
-        """The model fields of k simulations under a sample of the randomised rows."""
-        count = len(next(iter(draw.values()))) if draw else 0
-        fields: dict[str, np.ndarray] = {}
-        for write in writes:
-            nominal = np.asarray(getattr(self.model, write.field))
-            if write.field not in fields:
-                fields[write.field] = np.repeat(nominal[None], count, axis=0)
-            flat = fields[write.field].reshape(count, -1)
-            numbers = draw[write.row].astype(np.float64)[:, write.source]
-            if write.how == "scale":
-                flat[:, write.entries] *= numbers
-            elif write.how == "add":
-                flat[:, write.entries] += numbers
-            else:
-                flat[:, write.entries] = numbers
-        return fields
 
 
 def write_no_log_file() -> None:

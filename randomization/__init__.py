@@ -1,17 +1,51 @@
 """What may differ: distributions over fields, sampled from the same keys as resets."""
 
-from regrasp.randomization.distributions import Constant, Distribution, LogUniform, Uniform
-from regrasp.randomization.fields import (
-    Field,
-    angle_noise,
+from regrasp.randomization.bodies import (
     body_mass,
-    command_latency,
-    position_noise,
-    servo_stiffness,
+    contact_softness,
+    mass_center,
+    object_size,
+    roll_friction,
     slide_friction,
+    torsion_friction,
+)
+from regrasp.randomization.conditions import (
+    angle_noise,
+    camera_shift,
+    camera_turn,
+    command_drop,
+    command_jitter,
+    command_latency,
+    encoder_step,
+    gravity_tilt,
+    observation_latency,
+    position_noise,
+    push_rate,
+    push_speed,
+)
+from regrasp.randomization.distributions import Constant, Distribution, LogUniform, Uniform
+from regrasp.randomization.fields import Field, Setting
+from regrasp.randomization.servos import (
+    backlash,
+    force_limit,
+    joint_armature,
+    joint_friction,
+    joint_offset,
+    servo_damping,
+    servo_gain,
+    servo_stiffness,
+    supply_sag,
 )
 from regrasp.randomization.table import Row, Table
-from regrasp.randomization.tables import TABLES, randomizer_for
+from regrasp.randomization.tables import (
+    TABLES,
+    bimanual_rows,
+    randomizer_for,
+    sensing_rows,
+    servo_rows,
+    table_for,
+    timing_rows,
+)
 
 __all__ = [
     "TABLES",
@@ -20,13 +54,41 @@ __all__ = [
     "Field",
     "LogUniform",
     "Row",
+    "Setting",
     "Table",
     "Uniform",
     "angle_noise",
+    "backlash",
+    "bimanual_rows",
     "body_mass",
+    "camera_shift",
+    "camera_turn",
+    "command_drop",
+    "command_jitter",
     "command_latency",
+    "contact_softness",
+    "encoder_step",
+    "force_limit",
+    "gravity_tilt",
+    "joint_armature",
+    "joint_friction",
+    "joint_offset",
+    "mass_center",
+    "object_size",
+    "observation_latency",
     "position_noise",
+    "push_rate",
+    "push_speed",
     "randomizer_for",
+    "roll_friction",
+    "sensing_rows",
+    "servo_damping",
+    "servo_gain",
+    "servo_rows",
     "servo_stiffness",
     "slide_friction",
+    "supply_sag",
+    "table_for",
+    "timing_rows",
+    "torsion_friction",
 ]

@@ -1,20 +1,44 @@
-"""What a table row may change: one small function per quantity.
+"""A quantity that a table row may change. Each is one small function: see the files beside this one.
 
-A function says which entries of which MuJoCo model fields its numbers reach. Constants that MuJoCo
-derives from those fields are recomputed by the world.
+`bodies` holds what objects are made of, `servos` what drives the arms, `conditions` timing, sensing
+and what comes from outside.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jaxtyping import Array, Float, Int
 
+from regrasp.assets import SIDES
 from regrasp.envs import Write
 from regrasp.errors import unknown
 
-SETTINGS = ("latency_s", "noise_rad", "noise_m")
+KINDS = {"body": "bodies", "geom": "geoms", "actuator": "actuators"}
+"""What fields name -> where a specification lists it."""
+FACTOR = "x nominal"
+SHARED = ("arm", "all")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a row's numbers go in one of `regrasp.envs.Settings`."""
+
+    name: str
+    entries: Int[np.ndarray, " k"] | None = None
+    """Which of its numbers; none: it has one alone."""
+    source: Int[np.ndarray, " k"] | None = None
+    """Which of the row's numbers goes there."""
+    size: int = 1
+
+    def value(self, numbers: Float[Array, " _"]) -> Array:
+        """The setting under these numbers."""
+        if self.entries is None:
+            return numbers[0]
+        return jnp.zeros(self.size).at[self.entries].set(numbers[self.source])
 
 
 @dataclass(frozen=True)
@@ -26,73 +50,62 @@ class Field:
     """Of the sampled number; "x nominal" for a factor."""
     count: int = 1
     """Numbers per simulation."""
+    each: str = "episode"
+    """What has a number of its own: episode, arm, joint or axis."""
     writes: Callable[[mujoco.MjModel, str], list[Write]] = lambda model, row: []
-    setting: str | None = None
-    """latency_s, noise_rad or noise_m where it is no model field."""
+    """How the numbers change a model, for the row of this name."""
+    setting: Setting | None = None
+    """Where the numbers go if not into the model."""
+    range: tuple[float, float] = (-np.inf, np.inf)
+    """What can be simulated."""
+    range_of: Callable[[mujoco.MjModel], tuple[float, float]] | None = None
+    """What can be simulated, where that depends on the model."""
+    derived: tuple[str, ...] = ()
+    """Model fields that follow, recomputed by mj_setConst."""
+    names: tuple[tuple[str, str], ...] = ()
+    """Kind and name of everything that a scene must have."""
+    pushed: tuple[str, ...] = ()
+    """Bodies that are pushed."""
+    grown: tuple[str, float] | None = None
+    """Free joint of an object whose size this is, and the height it rests on (m)."""
 
 
-def body_mass(body: str) -> Field:
-    """Mass of a body; its inertia follows, its centre of mass stays."""
+def sharing(
+    actuators: Sequence[str], shared: str | None
+) -> tuple[int, Int[np.ndarray, " actuators"], str]:
+    """How many numbers there are, which of them each actuator takes, and what has one of its own.
 
-    def writes(model: mujoco.MjModel, row: str) -> list[Write]:
-        i = _named(model, "body", body).id
-        zeros = np.zeros(3, int)
-        return [
-            Write(row, "body_mass", np.array([i]), zeros[:1], "scale"),
-            Write(row, "body_inertia", 3 * i + np.arange(3), zeros, "scale"),
-        ]
+    Args:
+        actuators: their names, which start with the arm's side.
+        shared: None: one each; "arm": one per arm; "all": one alone.
 
-    return Field(f"{body} mass", "x nominal", writes=writes)
-
-
-def slide_friction(name: str, geoms: Sequence[str]) -> Field:
-    """Sliding friction of some geoms, by one common factor.
-
-    A contact takes the larger friction of its two geoms, or that of the one with the higher
-    priority, so name every geom that could rule.
+    Raises:
+        InputError: another word.
     """
-
-    def writes(model: mujoco.MjModel, row: str) -> list[Write]:
-        ids = np.array([_named(model, "geom", geom).id for geom in geoms])
-        return [Write(row, "geom_friction", 3 * ids, np.zeros(len(ids), int), "scale")]
-
-    return Field(f"{name} friction", "x nominal", writes=writes)
-
-
-def servo_stiffness(actuators: Sequence[str]) -> Field:
-    """Proportional gain of position servos, one factor each."""
-
-    def writes(model: mujoco.MjModel, row: str) -> list[Write]:
-        ids = np.array([_named(model, "actuator", name).id for name in actuators])
-        source = np.arange(len(ids))
-        gain, bias = model.actuator_gainprm.shape[1], model.actuator_biasprm.shape[1]
-        return [
-            Write(row, "actuator_gainprm", gain * ids, source, "scale"),
-            Write(row, "actuator_biasprm", bias * ids + 1, source, "scale"),
-        ]
-
-    return Field("servo stiffness", "x nominal", len(actuators), writes)
+    if shared is None:
+        return len(actuators), np.arange(len(actuators)), "joint"
+    if shared == "all":
+        return 1, np.zeros(len(actuators), int), "episode"
+    if shared == "arm":
+        sides = [SIDES.index(name.partition("/")[0]) for name in actuators]
+        return len(SIDES), np.array(sides), "arm"
+    raise unknown("sharing", shared, SHARED)
 
 
-def command_latency() -> Field:
-    """Time from a command to its arrival at the servos, the same for all joints."""
-    return Field("command latency", "s", setting="latency_s")
+def named(model: mujoco.MjModel, kind: str, name: str) -> Any:
+    """An element of a model.
 
-
-def angle_noise() -> Field:
-    """Standard deviation of white noise on every observed angle."""
-    return Field("angle noise", "rad", setting="noise_rad")
-
-
-def position_noise() -> Field:
-    """Standard deviation of white noise on every observed coordinate."""
-    return Field("position noise", "m", setting="noise_m")
-
-
-def _named(model: mujoco.MjModel, kind: str, name: str) -> Any:
+    Raises:
+        InputError: there is none of that name.
+    """
     try:
         return getattr(model, kind)(name)
     except KeyError:
         count = getattr(model, {"body": "nbody", "geom": "ngeom", "actuator": "nu"}[kind])
         names = [getattr(model, kind)(i).name for i in range(count)]
         raise unknown(kind, name, [n for n in names if n]) from None
+
+
+def ids(model: mujoco.MjModel, kind: str, names: Sequence[str]) -> Int[np.ndarray, " names"]:
+    """Their numbers in a model."""
+    return np.array([named(model, kind, name).id for name in names], int)

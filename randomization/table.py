@@ -1,6 +1,7 @@
 """A table: what differs between episodes, by how much, and why."""
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,11 @@ import jax.numpy as jnp
 import mujoco
 from jaxtyping import Array
 
-from regrasp.envs import Draw, Write
-from regrasp.envs.control import MAX_LATENCY_S
-from regrasp.errors import InputError
+from regrasp.envs import Draw, Settings, Write
+from regrasp.envs.randomizer import Grown
+from regrasp.errors import InputError, unknown
 from regrasp.randomization.distributions import Distribution
-from regrasp.randomization.fields import SETTINGS, Field
+from regrasp.randomization.fields import KINDS, Field
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,24 @@ class Row:
     source: str
     """Where the range comes from."""
 
+    @property
+    def name(self) -> str:
+        return self.field.name
+
+    @property
+    def idle(self) -> bool:
+        """Whether this is a setting that is always zero."""
+        return self.distribution.low == self.distribution.high == 0
+
+    def check(self, allowed: tuple[float, float]) -> None:
+        """Refuse a range that cannot be simulated."""
+        low, high = self.distribution.low, self.distribution.high
+        if low < allowed[0] or high > allowed[1]:
+            raise InputError(
+                f"{self.name} {low:g} to {high:g}: choose a range within "
+                f"{allowed[0]:g} to {allowed[1]:g}"
+            )
+
 
 class Table:
     """Rows that are sampled independently for every episode. What it prints is what it samples."""
@@ -35,67 +54,101 @@ class Table:
         Raises:
             InputError: two rows of one name, or a range that cannot be simulated.
         """
-        names = [row.field.name for row in rows]
+        names = [row.name for row in rows]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(
                     f"{name!r} stands in {names.count(name)} rows of the table: keep one"
                 )
         for row in rows:
-            low, high = row.distribution.low, row.distribution.high
-            top = MAX_LATENCY_S if row.field.setting == "latency_s" else float("inf")
-            if low < 0 or high > top:
-                raise InputError(
-                    f"{row.field.name} {low:g} to {high:g}: choose a range within 0 to {top:g}"
-                )
+            row.check(row.field.range)
         self.rows = rows
+        if not self.pushed and "push_rate_hz" in self.used:
+            raise InputError("push rate: no row says what is pushed: add one of push_speed")
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The settings that may differ from zero."""
+        return frozenset(r.field.setting.name for r in self.rows if r.field.setting and not r.idle)
+
+    @property
+    def pushed(self) -> tuple[str, ...]:
+        """Bodies that may be pushed."""
+        return tuple(body for row in self.rows for body in row.field.pushed)
+
+    @property
+    def observation_latency_s(self) -> float:
+        """The longest."""
+        late = [
+            row.distribution.high
+            for row in self.rows
+            if row.field.setting and row.field.setting.name == "observation_latency_s"
+        ]
+        return max(late, default=0.0)
+
+    def check(self, spec: mujoco.MjSpec) -> None:
+        """Refuse names that a scene lacks, before it is compiled.
+
+        Raises:
+            InputError: names the row's thing and those that there are.
+        """
+        known = {kind: {one.name for one in getattr(spec, many)} for kind, many in KINDS.items()}
+        for row in self.rows:
+            for kind, name in row.field.names:
+                if name not in known[kind]:
+                    raise unknown(kind, name, filter(None, known[kind]))
 
     def sample(self, key: Array) -> Draw:
         """One simulation's numbers. A row's numbers depend on the key and the row's name alone."""
-        numbers = {
-            row.field.name: row.distribution.sample(
-                jax.random.fold_in(key, zlib.crc32(row.field.name.encode())), row.field.count
-            )
-            for row in self.rows
-        }
-        settings = {name: jnp.float32(0) for name in SETTINGS}
-        fields = {}
+        fields, settings, size = {}, {}, {}
         for row in self.rows:
+            own = jax.random.fold_in(key, zlib.crc32(row.name.encode()))
+            numbers = row.distribution.sample(own, row.field.count)
             if row.field.setting is None:
-                fields[row.field.name] = numbers[row.field.name]
-            else:
-                settings[row.field.setting] = numbers[row.field.name][0]
-        return Draw(fields=fields, **settings)
+                fields[row.name] = numbers
+            elif not row.idle:
+                settings[row.field.setting.name] = row.field.setting.value(numbers)
+            if row.field.grown is not None:
+                joint, floor_m = row.field.grown
+                size[joint] = Grown(numbers[0], jnp.float32(floor_m))
+        return Draw(fields, Settings(**settings), size)
 
     def writes(self, model: mujoco.MjModel) -> tuple[Write, ...]:
-        """How the samples change this model."""
-        return tuple(
-            write for row in self.rows for write in row.field.writes(model, row.field.name)
-        )
+        """How the samples change this model.
+
+        Raises:
+            InputError: the model lacks something, or a range cannot be simulated with it.
+        """
+        for row in self.rows:
+            if row.field.range_of is not None:
+                row.check(row.field.range_of(model))
+        return tuple(write for row in self.rows for write in row.field.writes(model, row.name))
+
+    def replaced(self, *rows: Row, without: Iterable[str] = ()) -> "Table":
+        """This table with rows put in place of those of the same name, or added, or left out."""
+        new = {row.name: row for row in (*self.rows, *rows)}
+        return Table(*(row for name, row in new.items() if name not in set(without)))
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The rows as plain data, for reports and run folders."""
+        """The rows as plain data, for reports, snapshots and run folders."""
         return [
             {
-                "field": row.field.name,
+                "field": row.name,
                 "distribution": str(row.distribution),
                 "unit": row.field.unit,
                 "numbers": row.field.count,
+                "per": row.field.each,
+                "derived": list(row.field.derived),
+                "pushed": list(row.field.pushed),
                 "source": row.source,
             }
             for row in self.rows
         ]
 
     def __str__(self) -> str:
-        head = ("field", "distribution", "unit", "per", "source")
+        head = ("field", "distribution", "unit", "per", "derived", "source")
         body = [
-            (
-                r["field"],
-                r["distribution"],
-                r["unit"],
-                "joint" if r["numbers"] > 1 else "episode",
-                r["source"],
-            )
+            (*(r[name] for name in head[:4]), _brief(r["derived"]), r["source"])
             for r in self.to_json()
         ]
         widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
@@ -104,3 +157,7 @@ class Table:
             for line in [head, tuple("-" * width for width in widths), *body]
         ]
         return "\n".join(lines)
+
+
+def _brief(names: list[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else "".join(names)

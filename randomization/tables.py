@@ -1,57 +1,180 @@
 """The default table of each task: what "randomised" means in every figure."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from regrasp.assets import SIDES, aloha
 from regrasp.envs import TASKS, Nominal, Randomizer
+from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.errors import InputError, unknown
-from regrasp.randomization.distributions import Constant, LogUniform, Uniform
-from regrasp.randomization.fields import (
-    angle_noise,
+from regrasp.randomization.bodies import (
     body_mass,
-    command_latency,
-    position_noise,
-    servo_stiffness,
+    contact_softness,
+    object_size,
+    roll_friction,
     slide_friction,
+    torsion_friction,
+)
+from regrasp.randomization.conditions import (
+    angle_noise,
+    camera_shift,
+    camera_turn,
+    command_drop,
+    command_jitter,
+    command_latency,
+    encoder_step,
+    gravity_tilt,
+    observation_latency,
+    position_noise,
+    push_rate,
+    push_speed,
+)
+from regrasp.randomization.distributions import Constant, LogUniform, Uniform
+from regrasp.randomization.servos import (
+    backlash,
+    force_limit,
+    joint_armature,
+    joint_friction,
+    joint_offset,
+    servo_damping,
+    servo_stiffness,
+    supply_sag,
 )
 from regrasp.randomization.table import Row, Table
 
-_TIPS = tuple(f"{side}/{tip}_tip" for side in SIDES for tip in SIDES)
+TIPS = tuple(f"{side}/{tip}_tip" for side in SIDES for tip in SIDES)
+_DATASHEET = "XM540-W270 data sheet"
 
 
-def _transfer_cube() -> Table:
-    return Table(
-        Row(
-            body_mass("cube"),
-            LogUniform(0.5, 2.0),
-            "our choice: 25 to 100 g, light wood to dense plastic at 64 cm3",
+def bimanual_rows(
+    objects: Sequence[str],
+    geoms: Mapping[str, Sequence[str]],
+    *,
+    resized: Sequence[str] | None = None,
+    floor_m: float = TABLE_TOP_M,
+) -> tuple[Row, ...]:
+    """The rows of any task of two ViperX arms at a table.
+
+    Args:
+        objects: free bodies; each has a mass of its own, and all may be pushed.
+        geoms: by a name of your choice, geoms that share friction and softness; the finger tips
+            are among the rows already.
+        resized: those of the objects whose size differs, for which their free joint must have the
+            body's name; all if not given.
+        floor_m: height of what they rest on at the start.
+    """
+    return (
+        *(
+            Row(body_mass(name), LogUniform(0.5, 2.0), "our choice: light wood to dense plastic")
+            for name in objects
         ),
-        Row(
-            slide_friction("finger tip", _TIPS),
-            Uniform(0.5, 1.5),
-            "our choice: worn to fresh rubber tape",
+        *(
+            Row(object_size(name, floor_m), Uniform(0.97, 1.03), "our choice: printed or sawn")
+            for name in (objects if resized is None else resized)
         ),
+        *_surface_rows("finger tip", TIPS, "our choice: worn to fresh rubber tape"),
         Row(
-            slide_friction("table and cube", ("table", "cube")),
-            Uniform(0.5, 1.5),
-            "our choice: bare wood to a mat",
+            contact_softness("finger tip", TIPS),
+            Uniform(1.0, 1.5),
+            "our choice: old to new rubber; nominal is the hardest that the timestep allows",
         ),
+        *(
+            row
+            for name, members in geoms.items()
+            for row in (
+                *_surface_rows(name, members, "our choice: bare wood to a mat"),
+                Row(
+                    contact_softness(name, members),
+                    Uniform(1.0, 1.5),
+                    "our choice: hard to soft wood, or a mat",
+                ),
+            )
+        ),
+        *servo_rows(),
+        *timing_rows(),
+        *sensing_rows(),
+        Row(gravity_tilt(), Uniform(-0.02, 0.02), "our choice: a table levelled by eye, 1.1 deg"),
+        Row(push_speed(objects), Uniform(0.0, 0.05), "our choice: a knock that slides 1 mm"),
+        Row(push_rate(), Constant(0.1), "our choice: once in ten seconds"),
+    )
+
+
+def servo_rows() -> tuple[Row, ...]:
+    """What drives the arms."""
+    cell = aloha()
+    names = cell.action_names
+    arm = tuple(n for i, n in enumerate(names) if i not in cell.gripper_columns)
+    return (
         Row(
-            servo_stiffness(aloha().action_names),
+            servo_stiffness(names),
             Uniform(0.7, 1.3),
             "one servo model is fitted at 37 to 78 N m/rad on three joints",
         ),
+        Row(servo_damping(names), Uniform(0.8, 1.25), "our choice: cold to warm grease"),
+        Row(joint_friction(names), Uniform(0.5, 1.5), "our choice: gears new to run in"),
+        Row(joint_armature(names), Uniform(0.8, 1.25), "our choice: error of a fit"),
+        Row(force_limit(names), Uniform(0.9, 1.1), "our choice: spread of motors"),
+        Row(
+            supply_sag(names, "arm"), Uniform(0.9, 1.0), "our choice: 12 V falls to 10.8 under load"
+        ),
+        Row(backlash(arm), Uniform(0.0, 0.0044), f"{_DATASHEET}: up to 0.25 deg"),
+        Row(joint_offset(arm), Uniform(-0.003, 0.003), "our choice: two encoder steps"),
+    )
+
+
+def timing_rows() -> tuple[Row, ...]:
+    """When commands arrive, and how old observations are."""
+    return (
         Row(
             command_latency(),
             Uniform(0.0, 0.06),
             "our choice: up to three control periods at 50 Hz",
         ),
-        Row(angle_noise(), Constant(0.005), "three encoder steps of 1.53 mrad"),
-        Row(position_noise(), Constant(0.003), "our choice: a calibrated camera at one metre"),
+        Row(command_jitter(), Uniform(0.0, 0.01), "our choice: half a control period, a busy host"),
+        Row(command_drop(), Constant(0.01), "our choice: a serial bus that misses one of 100"),
+        Row(
+            observation_latency(),
+            Uniform(0.0, 0.03),
+            "our choice: joint states come at 100 Hz, images at 50 Hz",
+        ),
     )
 
 
-TABLES = {"transfer_cube": _transfer_cube}
+def sensing_rows() -> tuple[Row, ...]:
+    """How wrong observations are."""
+    return (
+        Row(angle_noise(), Constant(0.005), "three encoder steps of 1.53 mrad"),
+        Row(position_noise(), Constant(0.003), "our choice: a calibrated camera at one metre"),
+        Row(encoder_step(), Constant(0.00153), f"{_DATASHEET}: 4096 steps per turn"),
+        Row(camera_shift(), Uniform(-0.002, 0.002), "our choice: hand-eye calibration, 2 mm"),
+        Row(camera_turn(), Uniform(-0.005, 0.005), "our choice: hand-eye calibration, 0.3 deg"),
+    )
+
+
+def _surface_rows(name: str, geoms: Sequence[str], source: str) -> tuple[Row, ...]:
+    return (
+        Row(slide_friction(name, geoms), Uniform(0.5, 1.5), source),
+        Row(torsion_friction(name, geoms), Uniform(0.5, 1.5), source),
+        Row(roll_friction(name, geoms), Uniform(0.5, 1.5), source),
+    )
+
+
+def _transfer_cube() -> Table:
+    return Table(*bimanual_rows(("cube",), {"table and cube": ("table", "cube")}))
+
+
+TABLES: dict[str, Callable[[], Table]] = {"transfer_cube": _transfer_cube}
+
+
+def table_for(task: str) -> Table:
+    """The default table of a task.
+
+    Raises:
+        InputError: there is no such task.
+    """
+    if task not in TABLES:
+        raise unknown("task", task, TASKS)
+    return TABLES[task]()
 
 
 def randomizer_for(task: str, randomize: Any) -> Randomizer:
@@ -67,11 +190,9 @@ def randomizer_for(task: str, randomize: Any) -> Randomizer:
     if randomize == "nominal":
         return Nominal()
     if randomize == "table":
-        if task not in TABLES:
-            raise unknown("task", task, TASKS)
-        return TABLES[task]()
+        return table_for(task)
     if isinstance(randomize, str):
         raise unknown("randomization", randomize, ["nominal", "table"])
-    if not (hasattr(randomize, "sample") and hasattr(randomize, "writes")):
+    if not isinstance(randomize, Randomizer):
         raise InputError(f"randomize {randomize!r}: give 'nominal', 'table' or a Table")
     return randomize

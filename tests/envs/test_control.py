@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from regrasp import BatchEnv
 from regrasp.assets import aloha
 from regrasp.envs.control import MAX_LATENCY_S, Control
+from regrasp.envs.randomizer import Settings
 
-SUBSTEPS, TIMESTEP_S = 5, 0.004
+SUBSTEPS, TIMESTEP_S = 4, 0.005
 CONTROL = Control(aloha(), SUBSTEPS, TIMESTEP_S)
 SEND = jax.jit(CONTROL.send)
 GRIPPERS = list(aloha().gripper_columns)
@@ -20,9 +21,9 @@ ARMS = [i for i in range(14) if i not in GRIPPERS]
 
 def arrivals(actions: np.ndarray, latency_s: float) -> np.ndarray:
     """Servo targets at every physics substep."""
-    carry, targets = CONTROL.start(latency_s), []
+    carry, targets = CONTROL.start(), []
     for action in actions:
-        carry, command = SEND(carry, action)
+        carry, command = SEND(carry, action, Settings(command_latency_s=latency_s))
         for substep in range(SUBSTEPS):
             targets.append(command.before if substep < command.switch else command.after)
     return np.array(jax.device_get(targets))
@@ -74,7 +75,7 @@ def test_the_engine_gets_the_commands_when_they_arrive(nominal: BatchEnv):
     nominal.reset(seed=0)
     kept = nominal.take()
     latencies = np.array([0, 1, 2, 4, 5, 7, 10, 15])
-    kept.carry["control.latency"][:] = latencies
+    kept.carry["settings"][:, 0] = latencies * TIMESTEP_S
     nominal.restore(kept)
     rng = np.random.default_rng(0)
     actions = rng.uniform(CONTROL.low, CONTROL.high, (6, 14)).astype(np.float32)
