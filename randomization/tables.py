@@ -5,6 +5,7 @@ from typing import Any
 
 from regrasp.assets import SIDES, aloha
 from regrasp.envs import TASKS, Nominal, Randomizer
+from regrasp.envs.tasks.lift_pot import POT, LiftPot
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.errors import InputError, unknown
 from regrasp.randomization.bodies import (
@@ -163,7 +164,13 @@ def _transfer_cube() -> Table:
     return Table(*bimanual_rows(("cube",), {"table and cube": ("table", "cube")}))
 
 
-TABLES: dict[str, Callable[[], Table]] = {"transfer_cube": _transfer_cube}
+def _lift_pot() -> Table:
+    balls = LiftPot().ball_names
+    surfaces = {"table, pot and balls": ("table", *POT, *balls)}
+    return Table(*bimanual_rows(("pot", *balls), surfaces))
+
+
+TABLES: dict[str, Callable[[], Table]] = {"transfer_cube": _transfer_cube, "lift_pot": _lift_pot}
 
 
 def table_for(task: str) -> Table:

@@ -1,10 +1,11 @@
 """The tasks, by name."""
 
 from regrasp.envs.task import Task
+from regrasp.envs.tasks.lift_pot import LiftPot
 from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.errors import unknown
 
-TASKS: dict[str, type[Task]] = {"transfer_cube": TransferCube}
+TASKS: dict[str, type[Task]] = {"transfer_cube": TransferCube, "lift_pot": LiftPot}
 
 
 def load_task(name: str) -> Task:

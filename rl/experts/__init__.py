@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int
 
 from regrasp.envs import Task, View, load_task
 from regrasp.errors import unknown
+from regrasp.rl.experts.lift_pot import LiftPotExpert
 from regrasp.rl.experts.script import FLAWLESS, HUMAN, Manner
 from regrasp.rl.experts.transfer_cube import TransferCubeExpert
 
@@ -30,7 +31,10 @@ class Expert(Protocol):
         ...
 
 
-EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {"transfer_cube": TransferCubeExpert}
+EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {
+    "transfer_cube": TransferCubeExpert,
+    "lift_pot": LiftPotExpert,
+}
 MANNERS = {"human": HUMAN, "flawless": FLAWLESS}
 
 
