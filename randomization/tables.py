@@ -7,6 +7,7 @@ from regrasp.assets import SIDES, aloha
 from regrasp.envs import TASKS, Nominal, Randomizer
 from regrasp.envs.tasks.lift_pot import POT, LiftPot
 from regrasp.envs.tasks.parts import TABLE_TOP_M
+from regrasp.envs.tasks.peg_insertion import WALLS
 from regrasp.errors import InputError, unknown
 from regrasp.randomization.bodies import (
     body_mass,
@@ -170,7 +171,17 @@ def _lift_pot() -> Table:
     return Table(*bimanual_rows(("pot", *balls), surfaces))
 
 
-TABLES: dict[str, Callable[[], Table]] = {"transfer_cube": _transfer_cube, "lift_pot": _lift_pot}
+def _peg_insertion() -> Table:
+    surfaces = {"table": ("table",), "peg and socket": ("peg", "pin", *WALLS)}
+    # Sizes stay: the clearance between them is the task's difficulty.
+    return Table(*bimanual_rows(("peg", "socket"), surfaces, resized=()))
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "transfer_cube": _transfer_cube,
+    "lift_pot": _lift_pot,
+    "peg_insertion": _peg_insertion,
+}
 
 
 def table_for(task: str) -> Table:

@@ -2,10 +2,15 @@
 
 from regrasp.envs.task import Task
 from regrasp.envs.tasks.lift_pot import LiftPot
+from regrasp.envs.tasks.peg_insertion import PegInsertion
 from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.errors import unknown
 
-TASKS: dict[str, type[Task]] = {"transfer_cube": TransferCube, "lift_pot": LiftPot}
+TASKS: dict[str, type[Task]] = {
+    "transfer_cube": TransferCube,
+    "lift_pot": LiftPot,
+    "peg_insertion": PegInsertion,
+}
 
 
 def load_task(name: str) -> Task:

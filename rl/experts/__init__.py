@@ -9,6 +9,7 @@ from jaxtyping import Float32, Int
 from regrasp.envs import Task, View, load_task
 from regrasp.errors import unknown
 from regrasp.rl.experts.lift_pot import LiftPotExpert
+from regrasp.rl.experts.peg_insertion import PegInsertionExpert
 from regrasp.rl.experts.script import FLAWLESS, HUMAN, Manner
 from regrasp.rl.experts.transfer_cube import TransferCubeExpert
 
@@ -34,6 +35,7 @@ class Expert(Protocol):
 EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {
     "transfer_cube": TransferCubeExpert,
     "lift_pot": LiftPotExpert,
+    "peg_insertion": PegInsertionExpert,
 }
 MANNERS = {"human": HUMAN, "flawless": FLAWLESS}
 

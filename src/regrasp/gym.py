@@ -4,7 +4,11 @@ from typing import Any
 
 import gymnasium
 
-IDS = {"transfer_cube": "regrasp/TransferCube-v0", "lift_pot": "regrasp/LiftPot-v0"}
+IDS = {
+    "transfer_cube": "regrasp/TransferCube-v0",
+    "lift_pot": "regrasp/LiftPot-v0",
+    "peg_insertion": "regrasp/PegInsertion-v0",
+}
 
 
 def register() -> None:

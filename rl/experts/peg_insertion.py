@@ -1,0 +1,171 @@
+"""A scripted teacher of peg_insertion."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from regrasp.assets import SIDES
+from regrasp.envs.tasks.parts import BAR_SYMMETRIES
+from regrasp.envs.tasks.peg_insertion import PIN_RADIUS_M, PegInsertion
+from regrasp.rl.experts.ik import DOWN, LEVEL
+from regrasp.rl.experts.script import Move, Pose, Row, ScriptedExpert, turned
+
+OBJECT = {"left": "socket", "right": "peg"}
+INWARD = {"left": 1.0, "right": -1.0}
+"""Which way along x the other arm is."""
+GRASP_M = {"left": -0.02, "right": 0.025}
+"""How far from the object's middle it is grasped, along the line to the other arm. What points to the other
+arm on the table points up when a hand has turned level: the peg's outer end then goes down into the socket."""
+GRASP_HEIGHT_M = {"left": 0.009, "right": 0.005}
+"""Height of the gripper site at the grasp."""
+GRIP = {"left": 0.3, "right": 0.0}
+"""Opening that presses on the object."""
+MEET_M = np.array([0.0, -0.019, 0.165])
+"""Where the socket waits for the peg."""
+BESIDE_M = 0.12
+"""The peg first comes to this far beside the place above the socket."""
+APART_M = 0.03
+"""From the socket's mouth to the peg's end, before it goes in."""
+PRESS_M = 0.004
+"""How far beyond the pin the peg is sent."""
+UP = Rotation.from_euler("y", -0.5 * np.pi).as_matrix()
+"""An object's axis, x, points up."""
+OVER = Pose(np.array([0.0, 0.0, 0.45, 0.0, 1.15, 0.0]), np.zeros(6))
+"""A hand pointing down at the table, from which to look for how to grasp."""
+
+
+class PegInsertionExpert(ScriptedExpert):
+    """Either hand picks up its object; the right one aims at what it sees and pushes the peg in."""
+
+    task: PegInsertion
+
+    def script(self, row: Row) -> Iterator[Move]:
+        meet = MEET_M + row.rng.normal(0, 1, 3) * self.manner.meet_spread_m
+        while True:
+            yield from self._pick_up(row)
+            yield from self._meet(row, meet)
+            while self._in_hand(row, "left") and self._in_hand(row, "right"):
+                yield from self._insert(row)
+
+    def _pick_up(self, row: Row) -> Iterator[Move]:
+        """Take what is not in its hand, both hands at once, until both are."""
+        while missing := [side for side in SIDES if not self._in_hand(row, side)]:
+            above: dict[str, Pose] = {}
+            grasp: dict[str, Pose] = {}
+            for side in missing:
+                place, rotation = self._grasp(row, side)
+                above[side] = row.pose(side, place + [0, 0, 0.1], rotation, near=OVER)
+                grasp[side] = row.pose(side, place, rotation, near=above[side])
+            yield Move(1.0, **above, **_grips(dict.fromkeys(missing, 1.0)))
+            yield Move(0.6, **grasp)
+            yield Move(0.2 + row.pause())
+            yield Move(0.4, **_grips({side: GRIP[side] for side in missing}))
+            yield Move(0.5, **above)
+
+    def _meet(self, row: Row, meet: Float[np.ndarray, "3"]) -> Iterator[Move]:
+        """The socket stands upright in the middle, the peg above and beside it, then over it."""
+        over = (self.task.socket_length_m + self.task.peg_length_m) / 2 + APART_M
+        left = self._carried(row, "left", meet)
+        right = self._carried(row, "right", meet + [BESIDE_M, 0, over])
+        yield Move(1.1, left=left, right=right)
+        yield Move(0.2 + row.pause())
+        yield Move(0.7, right=self._aimed(row, -APART_M))
+
+    def _insert(self, row: Row) -> Iterator[Move]:
+        """Aim from outside until the peg points into the channel, then push; come out where that fails."""
+        for _ in range(4):
+            yield Move(0.35, right=self._aimed(row, -0.012), watched=())
+            yield Move(0.15, watched=())
+            if self._miss_m(row) < 0.3 * self.task.clearance_m:
+                break
+        yield Move(0.3, right=self._aimed(row, 0.006), watched=())
+        yield Move(0.25, right=self._aimed(row, 0.015), watched=())
+        pin = self.task.socket_length_m / 2 - PIN_RADIUS_M
+        yield Move(0.5, right=self._aimed(row, pin + PRESS_M), watched=())
+        yield Move(0.3, watched=())
+        yield Move(0.3, right=self._aimed(row, -0.012), watched=())
+
+    def _in_hand(self, row: Row, side: str) -> bool:
+        """Whether the object has been lifted and is where the hand is."""
+        place = row.position(OBJECT[side])
+        away = np.linalg.norm(place - row.view.site_pos[f"{side}/gripper"])
+        return bool(place[2] > 0.05 and away < 0.06)
+
+    def _grasp(
+        self, row: Row, side: str
+    ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
+        """Where to grasp the object as it lies."""
+        axis = row.rotation(OBJECT[side])[:, 0]
+        axis = axis * np.sign(axis[0])
+        slip = row.slip()
+        place = row.position(OBJECT[side]) + INWARD[side] * GRASP_M[side] * axis
+        place = np.array([place[0] + slip[0], place[1] + slip[1], GRASP_HEIGHT_M[side]])
+        return place, turned(float(np.arctan2(axis[1], axis[0])), DOWN[side])
+
+    def _carried(self, row: Row, side: str, position: Float[np.ndarray, "3"]) -> Pose:
+        """The pose, about level, that stands the object in the hand upright at a place."""
+        columns = slice(0, 6) if side == "left" else slice(7, 13)
+        hand = _Frame(*self.reach[side].place(row.view.joint_pos[columns]))
+        held = _seen(row, OBJECT[side])
+        levelled = LEVEL[side] @ hand.rotation.T @ held.rotation
+        goal = _Frame(position, _alike(UP, levelled))
+        where = goal @ held.inverse() @ hand
+        return row.pose(side, where.position, where.rotation, near=row.home(side))
+
+    def _aimed(self, row: Row, depth_m: float) -> Pose:
+        """The right hand's pose for the peg's lower end to be this deep in the channel.
+
+        The arm is moved by what is still missing, whatever its sag.
+        """
+        socket, peg = _seen(row, "socket"), _seen(row, "peg")
+        along = (self.task.socket_length_m + self.task.peg_length_m) / 2 - depth_m
+        goal = _Frame(
+            socket.position + along * _upward(socket), _alike(socket.rotation, peg.rotation)
+        )
+        hand = _Frame(*self.reach["right"].place(self.bound(row._index, "right")))
+        where = goal @ peg.inverse() @ hand
+        return row.pose("right", where.position, where.rotation)
+
+    def _miss_m(self, row: Row) -> float:
+        """How far from the channel's axis the peg's lower end is seen."""
+        socket, peg = _seen(row, "socket"), _seen(row, "peg")
+        end = peg.position - _upward(peg) * self.task.peg_length_m / 2
+        return float(np.abs((socket.rotation.T @ (end - socket.position))[1:]).max())
+
+
+class _Frame(NamedTuple):
+    """A position (m) and the axes as columns."""
+
+    position: Float[np.ndarray, "3"]
+    rotation: Float[np.ndarray, "3 3"]
+
+    def __matmul__(self, other: "_Frame") -> "_Frame":
+        return _Frame(
+            self.position + self.rotation @ other.position, self.rotation @ other.rotation
+        )
+
+    def inverse(self) -> "_Frame":
+        return _Frame(-self.rotation.T @ self.position, self.rotation.T)
+
+
+def _seen(row: Row, body: str) -> _Frame:
+    return _Frame(row.position(body), row.rotation(body))
+
+
+def _alike(rotation: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Of the orientations in which a square bar fills the same space, the nearest to the present one."""
+    candidates = rotation @ BAR_SYMMETRIES.astype(float)
+    return candidates[np.argmax(np.einsum("nij,ij->n", candidates, now))]
+
+
+def _upward(frame: _Frame) -> Float[np.ndarray, "3"]:
+    """The axis of an object that stands about upright, pointing up."""
+    return frame.rotation[:, 0] * np.sign(frame.rotation[2, 0])
+
+
+def _grips(openings: dict[str, float]) -> dict[str, float]:
+    """Openings by side, as a `Move` wants them."""
+    return {f"{side}_grip": opening for side, opening in openings.items()}
