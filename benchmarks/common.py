@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from regrasp import BatchEnv
+from regrasp.envs import TASKS
+from regrasp.errors import InputError, unknown
 
 TARGETS_EVERY_S = 0.5
 """How long random joint targets are held."""
@@ -50,6 +52,27 @@ def report(results: Sequence[Result], *, title: str, as_json: bool) -> None:
     Console().print(table)
 
 
+def guarded(main: Callable[[], int]) -> int:
+    """The exit code of a benchmark: 2 and one line on stderr where its input is bad."""
+    try:
+        return main()
+    except InputError as error:
+        note(str(error))
+        return 2
+
+
+def chosen(tasks: Sequence[str]) -> tuple[str, ...]:
+    """These tasks, or all if none is named.
+
+    Raises:
+        InputError: there is no such task.
+    """
+    for task in tasks:
+        if task not in TASKS:
+            raise unknown("task", task, TASKS)
+    return tuple(tasks) or tuple(TASKS)
+
+
 def note(message: str) -> None:
     """Say something beside the results."""
     print(message, file=sys.stderr, flush=True)
@@ -65,3 +88,20 @@ def random_targets(
         targets = rng.uniform(low, high, (env.num_envs, len(low))).astype(np.float32)
         for _ in range(hold):
             yield targets
+
+
+def smooth_targets(
+    env: BatchEnv, rng: np.random.Generator, every_s: float = TARGETS_EVERY_S
+) -> Iterator[Float32[np.ndarray, "envs action"]]:
+    """Actions without end that change at every step, as a policy's do: straight lines in joint space.
+
+    They lead from one random target to the next in `every_s`.
+    """
+    steps = max(1, round(every_s / env.task.control_dt_s))
+    ends = random_targets(env, rng, hold_s=0)
+    start = next(ends)
+    while True:
+        end = next(ends)
+        for step in range(steps):
+            yield (start + (end - start) * np.float32((step + 1) / steps)).astype(np.float32)
+        start = end
