@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from regrasp.assets import SIDES
 from regrasp.envs.tasks.lift_pot import LiftPot
+from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.rl.experts.ik import DOWN
 from regrasp.rl.experts.script import Move, Pose, Row, ScriptedExpert, turned
 
@@ -17,12 +18,14 @@ OUT_M = 0.032
 """How far from the wall a handle is taken."""
 BEYOND_M = 0.014
 """How far a gripper site reaches beyond the handle's axis."""
-ABOVE_M = 0.08
+ABOVE_M = 0.065
 """How far back the hands stop before they go down."""
 WIDE, GRIP = 0.9, 0.1
 """Openings before the grasp, and what presses on a handle."""
 EMPTY = 0.15
 """A gripper that has closed to less than this beyond `GRIP` holds nothing."""
+ASKEW_M = 0.006
+"""A handle this much too high shows that the pot does not stand on the table."""
 START_M = 0.04
 """Lifted this far, the pot is looked at."""
 MARGIN_M = 0.02
@@ -44,23 +47,24 @@ class LiftPotExpert(ScriptedExpert):
     """Both hands reach for their handles, close, and lift at equal pace with an eye on the tilt."""
 
     def script(self, row: Row) -> Iterator[Move]:
-        first = True
+        seconds = 1.0
         while True:
             slips = {side: row.slip() for side in SIDES}
             grasps = self._look(row, slips)
             above = {side: self._above(row, side, grasps[side]) for side in SIDES}
-            yield _together(1.1 if first else 0.6, above, WIDE)
-            yield Move(0.25 + row.pause())
-            yield _together(0.7, {side: row.straight(side, *grasps[side]) for side in SIDES})
+            yield _together(seconds, above, WIDE)
             yield Move(0.2 + row.pause())
-            yield _together(0.4, {}, GRIP, watched=())
-            if self._holding(row):
-                yield from self._lift(row, grasps)
-            # Let go, step back and look again.
-            yield _together(0.3, {}, WIDE, watched=())
+            yield _together(0.85, {side: row.straight(side, *grasps[side]) for side in SIDES})
+            yield Move(0.15 + row.pause())
+            if self._standing(row):
+                yield _together(0.4, {}, GRIP, watched=())
+                if self._holding(row):
+                    yield from self._lift(row, grasps)
+                yield _together(0.25, {}, WIDE, watched=())
+            # Step back and look again.
             back = {side: self._above(row, side, grasps[side]) for side in SIDES}
-            yield _together(0.5, back, watched=())
-            first = False
+            yield _together(0.4, back, watched=())
+            seconds = 0.4
 
     def _lift(self, row: Row, grasps: dict[str, Grasp]) -> Iterator[Move]:
         """Up, and kept level, for as long as both hands hold."""
@@ -82,6 +86,12 @@ class LiftPotExpert(ScriptedExpert):
                 raised[side] += CORRECTION * float(np.clip(error, -0.03, 0.03))
         down = {side: row.straight(side, *grasps[side]) for side in SIDES}
         yield _together(0.8, down, watched=())
+
+    def _standing(self, row: Row) -> bool:
+        """Whether the pot stands on the table, and not on a finger that went under a handle."""
+        heights = [self._handle(row, side)[2] for side in SIDES]
+        task = cast(LiftPot, self.task)
+        return max(heights) < TABLE_TOP_M + task.handle_height_m + ASKEW_M
 
     def _holding(self, row: Row) -> bool:
         """Whether both grippers stay open by what is between their fingers."""
