@@ -41,6 +41,8 @@ class Task(ABC):
     """Control period, a whole number of physics steps."""
     timestep_s: float = TIMESTEP_S
     """Physics timestep."""
+    contacts: int = 64
+    """Room for contacts in one simulation, on engines that allocate it beforehand."""
 
     terms: ClassVar[Mapping[str, tuple[str, tuple[int, ...]]]]
     """Observation term -> (unit, shape).
@@ -76,6 +78,10 @@ class Task(ABC):
     @abstractmethod
     def reward(self, view: View, carry: Carry) -> dict[str, Float[Array, ""]]:
         """Raw reward terms; the environment's reward is their sum."""
+
+    def metrics(self, view: View, carry: Carry) -> dict[str, Float[Array, ""]]:
+        """What else is worth reporting of a step, by name."""
+        return {}
 
     @abstractmethod
     def success(self, view: View, carry: Carry) -> Bool[Array, ""]:

@@ -8,6 +8,7 @@ from regrasp.envs import TASKS, Nominal, Randomizer
 from regrasp.envs.tasks.lift_pot import POT, LiftPot
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.envs.tasks.peg_insertion import WALLS
+from regrasp.envs.tasks.tidy import TRAY, Tidy
 from regrasp.errors import InputError, unknown
 from regrasp.randomization.bodies import (
     body_mass,
@@ -177,10 +178,19 @@ def _peg_insertion() -> Table:
     return Table(*bimanual_rows(("peg", "socket"), surfaces, resized=()))
 
 
+def _tidy() -> Table:
+    things = Tidy().things
+    geoms = tuple(geom for thing in things for geom in thing.geoms)
+    surfaces = {"table and tray": ("table", *TRAY), "thing": geoms}
+    # Sizes stay: some things touch at the start.
+    return Table(*bimanual_rows([t.name for t in things], surfaces, resized=()))
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "transfer_cube": _transfer_cube,
     "lift_pot": _lift_pot,
     "peg_insertion": _peg_insertion,
+    "tidy": _tidy,
 }
 
 

@@ -3,6 +3,7 @@
 from regrasp.envs.task import Task
 from regrasp.envs.tasks.lift_pot import LiftPot
 from regrasp.envs.tasks.peg_insertion import PegInsertion
+from regrasp.envs.tasks.tidy import Tidy
 from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.errors import unknown
 
@@ -10,6 +11,7 @@ TASKS: dict[str, type[Task]] = {
     "transfer_cube": TransferCube,
     "lift_pot": LiftPot,
     "peg_insertion": PegInsertion,
+    "tidy": Tidy,
 }
 
 

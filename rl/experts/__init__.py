@@ -11,6 +11,7 @@ from regrasp.errors import unknown
 from regrasp.rl.experts.lift_pot import LiftPotExpert
 from regrasp.rl.experts.peg_insertion import PegInsertionExpert
 from regrasp.rl.experts.script import FLAWLESS, HUMAN, Manner
+from regrasp.rl.experts.tidy import TidyExpert
 from regrasp.rl.experts.transfer_cube import TransferCubeExpert
 
 
@@ -36,6 +37,7 @@ EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {
     "transfer_cube": TransferCubeExpert,
     "lift_pot": LiftPotExpert,
     "peg_insertion": PegInsertionExpert,
+    "tidy": TidyExpert,
 }
 MANNERS = {"human": HUMAN, "flawless": FLAWLESS}
 

@@ -8,6 +8,7 @@ IDS = {
     "transfer_cube": "regrasp/TransferCube-v0",
     "lift_pot": "regrasp/LiftPot-v0",
     "peg_insertion": "regrasp/PegInsertion-v0",
+    "tidy": "regrasp/Tidy-v0",
 }
 
 

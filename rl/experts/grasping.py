@@ -1,0 +1,149 @@
+"""Where a gripper that points down can take a thing among others, from the shapes and where they are now."""
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from regrasp.assets.things import Part, Thing
+
+GROUND_M, BELOW_M, BITE_M = 0.006, 0.012, 0.007
+"""The gripper site stays this far above the ground, aims this far below the middle of what it takes, and
+ends at least so far below it. The tips end 2.5 mm above the site."""
+TIP_M = 0.0025
+HALF_WIDTH_M, THICKNESS_M, LENGTH_M = 0.009, 0.010, 0.04
+"""Of a tip: along the fingers' sides, in the direction in which they close, and upwards."""
+WIDEST_M = 0.050
+"""The tips open to 58 mm."""
+ROOMS_M = (0.009, 0.006, 0.003)
+"""Gaps that are tried between an open tip and what it takes, best first."""
+LEVEL = 0.35
+"""Axes whose vertical component is smaller count as horizontal."""
+SPACING_M = 0.007
+"""Distance between points on a surface, about."""
+
+
+class Grasp(NamedTuple):
+    """A gripper that points down and closes."""
+
+    pos_m: Float[np.ndarray, "3"]
+    """Of the gripper site."""
+    yaw_rad: float
+    """Closing along y turned by this angle about the vertical."""
+    width_m: float
+    """Of what is between the tips."""
+    room_m: float
+    """Between an open tip and what it takes; 0: something is in the way."""
+    cost_m: float
+    """Low is good."""
+
+
+def grasps(
+    thing: Thing,
+    pos: Float[np.ndarray, "3"],
+    rotation: Float[np.ndarray, "3 3"],
+    others: Float[np.ndarray, "n 3"],
+    ground_m: float,
+) -> list[Grasp]:
+    """Ways to take a thing, best first.
+
+    Args:
+        thing: its shape.
+        pos: its origin (m).
+        rotation: its axes as columns.
+        others: points on the surfaces of what should not be touched (m).
+        ground_m: height of what it lies on.
+    """
+    own = pos + surface(thing) @ rotation.T
+    found = []
+    for part in thing.parts:
+        middle = pos + rotation @ part.pos_m
+        for offset, across in product(_offsets(part, rotation), _directions(part, rotation)):
+            at = middle + offset
+            lowest = max(ground_m + GROUND_M, at[2] - BELOW_M)
+            for low in np.arange(lowest, max(at[2] - BITE_M, lowest) + 1e-4, 0.002):
+                grasp = _fit(np.array([*at[:2], low]), across, own, others, pos)
+                if grasp is not None:
+                    found.append(grasp)
+    return sorted(found, key=lambda grasp: grasp.cost_m)
+
+
+def _fit(
+    site: np.ndarray, across: np.ndarray, own: np.ndarray, others: np.ndarray, pos: np.ndarray
+) -> Grasp | None:
+    """The tips about what is between them, if it is not too wide and they do not stand on it."""
+    axes = np.stack([across, [-across[1], across[0]]], axis=1)
+    own_uv = (own[:, :2] - site[:2]) @ axes
+    above = own[:, 2] > site[2] + TIP_M
+    between = (np.abs(own_uv[:, 1]) <= HALF_WIDTH_M) & above & (own[:, 2] < site[2] + LENGTH_M)
+    if between.sum() < 2:
+        return None
+    low, high = own_uv[between, 0].min(), own_uv[between, 0].max()
+    width, middle = high - low, (high + low) / 2
+    if not 0.008 < width <= WIDEST_M:
+        return None
+    near = others[(others[:, 2] > site[2]) & (np.abs(others[:, :2] - site[:2]) < 0.06).all(axis=1)]
+    uv = np.concatenate([own_uv[above], (near[:, :2] - site[:2]) @ axes]) - [middle, 0]
+    room = next((room for room in ROOMS_M if not _blocked(uv, width, room).any()), 0.0)
+    if room == 0 and _blocked(own_uv[above] - [middle, 0], width, ROOMS_M[-1]).any():
+        return None
+    at = np.array([*site[:2] + axes @ [middle, 0], site[2]])
+    # Far from the middle things turn in the hand; a tip in a narrow gap pushes the neighbour.
+    cost = np.linalg.norm((at - pos)[:2]) + (ROOMS_M[0] - room) + (0.05 if room == 0 else 0)
+    cost += 0.2 * width + 0.3 * max(site[2] + BELOW_M - pos[2], 0)
+    return Grasp(at, float(np.arctan2(-across[0], across[1])), width, room, float(cost))
+
+
+def _blocked(uv: Float[np.ndarray, "n 2"], width: float, room: float) -> Bool[np.ndarray, " n"]:
+    """Which points would be inside of an open tip: across and along, from the middle between the tips."""
+    from_face = np.abs(uv[:, 0]) - width / 2
+    inside = (from_face > 0.001) & (from_face < room + THICKNESS_M + 0.001)
+    return inside & (np.abs(uv[:, 1]) < HALF_WIDTH_M + 0.002)
+
+
+def _directions(part: Part, rotation: np.ndarray) -> Iterator[Float[np.ndarray, "2"]]:
+    """Horizontal directions in which two sides of a part face each other."""
+    if part.radius_m == 0:
+        level = [axis for axis in rotation.T if abs(axis[2]) < LEVEL]
+    elif part.half_m[0] and abs(rotation[2, 0]) < 1 - LEVEL:
+        level = [np.array([-rotation[1, 0], rotation[0, 0]])]
+    else:
+        level = [np.array([np.cos(a), np.sin(a)]) for a in np.arange(12) * np.pi / 12]
+    for axis in level:
+        yield axis[:2] / np.linalg.norm(axis[:2])
+
+
+def _offsets(part: Part, rotation: np.ndarray) -> Iterator[Float[np.ndarray, "3"]]:
+    """Where along a part to take it: in the middle, and towards the ends of what is long."""
+    yield np.zeros(3)
+    for axis, half in zip(rotation.T, part.half_m, strict=True):
+        spare = half - HALF_WIDTH_M / 2
+        if spare > 0.002 and abs(axis[2]) < LEVEL:
+            yield spare * axis
+            yield -spare * axis
+
+
+@cache
+def surface(thing: Thing) -> Float[np.ndarray, "n 3"]:
+    """Points on the surface of a thing, in its own frame (m)."""
+    points = [p.pos_m + cloud(p.half_m, p.radius_m) for p in thing.parts]
+    return np.concatenate(points)
+
+
+def cloud(half: tuple[float, float, float], radius: float) -> Float[np.ndarray, "n 3"]:
+    """Points on the surface of a box whose edges are rounded by growing it by a radius (m)."""
+    grids = [np.linspace(-h, h, 2 + int(2 * h / SPACING_M)) if h else np.zeros(1) for h in half]
+    core = np.array(list(product(*grids)))
+    if radius == 0:
+        on_a_face = (np.abs(np.abs(core) - half) < 1e-9).any(axis=1)
+        return core[on_a_face]
+    # A spiral over the sphere.
+    n = 12 + int(4 * np.pi * (radius / SPACING_M) ** 2)
+    z = 1 - (2 * np.arange(n) + 1) / n
+    turn = np.pi * (1 + 5**0.5) * np.arange(n)
+    flat = np.sqrt(1 - z * z)
+    ball = radius * np.stack([flat * np.cos(turn), flat * np.sin(turn), z], axis=1)
+    return (core[:, None] + ball).reshape(-1, 3)

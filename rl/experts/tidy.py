@@ -1,0 +1,249 @@
+"""A scripted teacher of tidy: each hand clears its own half, and they take turns over the tray."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from regrasp.assets import SIDES
+from regrasp.assets.things import Thing
+from regrasp.envs import View
+from regrasp.envs.tasks.parts import TABLE_TOP_M
+from regrasp.envs.tasks.tidy import WALL_M, Tidy
+from regrasp.rl.experts.grasping import Grasp, cloud, grasps, surface
+from regrasp.rl.experts.ik import DOWN
+from regrasp.rl.experts.script import HUMAN, Manner, Move, Pose, Row, ScriptedExpert, turned
+
+ABOVE_M = 0.11
+"""Height of the gripper site above the table on the way."""
+DROP_M = 0.007
+"""What is put down is let go this far above the floor of the tray, and falls."""
+SQUEEZE_M = 0.010
+"""How much narrower the fingers are told to be than what they hold."""
+OPEN_M = 0.012
+"""How far the tips open around what they let go, both together."""
+SLOTS_M = ((0.0525, 0.105), (0.0525, -0.035), (0.0525, 0.035), (0.0525, -0.105))
+"""Where things go in a hand's half of the tray, from its middle: outwards, along y."""
+GAP_M = 0.0154
+"""Between the tips when the fingers are at 0, negative: see the arm's tips."""
+
+
+@dataclass
+class Board:
+    """What the two hands of an episode tell each other."""
+
+    over_tray: str | None = None
+    """Whose turn it is over the tray."""
+    taken: dict[str, str] = field(default_factory=dict)
+    """Which hand has or wants which thing."""
+
+
+class TidyExpert:
+    """Two hands with a script each, which know of each other by a board."""
+
+    def __init__(self, task: Tidy, manner: Manner = HUMAN):
+        self.task, self.manner = task, manner
+        self._hands = {side: _Hand(task, manner, side) for side in SIDES}
+        self._hands["right"].reach = self._hands["left"].reach
+
+    def start(self, view: View, seeds: Int[np.ndarray, " rows"]) -> None:
+        """Begin an episode in every row."""
+        boards = [Board() for _ in seeds]
+        view = jax.tree.map(np.asarray, view)
+        for i, hand in enumerate(self._hands.values()):
+            hand.boards = boards
+            hand.start(view, 2 * np.asarray(seeds) + i)
+
+    def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]:
+        """The actions of one control step."""
+        view = jax.tree.map(np.asarray, view)
+        left, right = (self._hands[side].act(step, view) for side in SIDES)
+        half = left.shape[1] // 2
+        return np.concatenate([left[:, :half], right[:, half:]], axis=1)
+
+
+class _Hand(ScriptedExpert):
+    """One hand; the other one's columns of its actions mean nothing."""
+
+    task: Tidy
+    boards: list[Board]
+
+    def __init__(self, task: Tidy, manner: Manner, side: str):
+        super().__init__(task, manner)
+        self.side, self.sign = side, 1 if side == "right" else -1
+
+    def script(self, row: Row) -> Iterator[Move]:
+        return _Work(self, row, self.boards[row._index]).moves()
+
+
+class _Work:
+    """One hand in one episode."""
+
+    def __init__(self, hand: _Hand, row: Row, board: Board):
+        self.hand, self.row, self.board, self.task = hand, row, board, hand.task
+        self.tries: dict[str, int] = {}
+
+    def moves(self) -> Iterator[Move]:
+        yield Move(self.row.pause())
+        away = False
+        while True:
+            chosen = self._choose()
+            if chosen is None:
+                if not away:
+                    yield self._move(self.row.home(self.hand.side), 0.9, 0.3)
+                    away = True
+                yield Move(0.2)
+                continue
+            away = False
+            thing, grasp = chosen
+            self.board.taken[thing.name] = self.hand.side
+            yield from self._fetch(thing, grasp)
+            self.board.taken.pop(thing.name, None)
+            self._leave()
+
+    def _fetch(self, thing: Thing, grasp: Grasp) -> Iterator[Move]:
+        self.tries[thing.name] = self.tries.get(thing.name, 0) + 1
+        site = grasp.pos_m + self.row.slip() * [1, 1, 0.3]
+        if self._near_tray(site):
+            yield from self._turn()
+        above = self._pose([*site[:2], site[2] + ABOVE_M], grasp.yaw_rad)
+        wide = self._opening(grasp.width_m + 2 * max(grasp.room_m, 0.004))
+        yield self._move(above, self._seconds(above), wide)
+        low = self._pose(site, grasp.yaw_rad, above)
+        yield self._move(low, 0.6)
+        yield Move(0.15 + 0.5 * self.row.pause())
+        yield self._move(None, 0.35, self._opening(grasp.width_m - 2 * SQUEEZE_M))
+        yield self._move(above, 0.5)
+        held = self._offset(thing)
+        if np.linalg.norm(held) > 0.06:
+            yield self._move(None, 0.25, wide)
+            return
+        yield from self._turn()
+        slot = self._slot(thing)
+        # The thing lies in the hand as it does now; over the tray the fingers close along y.
+        c, s = np.cos(-grasp.yaw_rad), np.sin(-grasp.yaw_rad)
+        shift = np.array([c * held[0] - s * held[1], s * held[0] + c * held[1]])
+        x, y = slot - shift
+        bottom = site[2] - self._ground(site)
+        over = self._pose([x, y, TABLE_TOP_M + ABOVE_M], 0.0, above)
+        yield self._move(over, self._seconds(over))
+        down = self._pose([x, y, self.task.floor_m + bottom + DROP_M], 0.0, over)
+        yield self._move(down, 0.5)
+        yield Move(0.1 + 0.3 * self.row.pause())
+        yield self._move(None, 0.25, self._opening(grasp.width_m + OPEN_M))
+        yield self._move(over, 0.45)
+
+    # ---- what is seen ----
+
+    def _choose(self) -> tuple[Thing, Grasp] | None:
+        """The thing of this half that is taken most easily, and how."""
+        view = self.row.view
+        best: tuple[float, Thing, Grasp] | None = None
+        for thing in self.task.things:
+            pos = np.asarray(view.body_pos[thing.name])
+            if pos[0] * self.hand.sign < 0 or self._is_in(pos) or thing.name in self.board.taken:
+                continue
+            others = [self._walls]
+            for other in self.task.things:
+                at = np.asarray(view.body_pos[other.name])
+                if other is not thing and np.linalg.norm(at - pos) < 0.15:
+                    others.append(at + surface(other) @ self.row.rotation(other.name).T)
+            ways = grasps(
+                thing, pos, self.row.rotation(thing.name), np.concatenate(others), self._ground(pos)
+            )
+            if not ways:
+                continue
+            tries = self.tries.get(thing.name, 0)
+            grasp = ways[min(2 * tries, len(ways) - 1)]
+            cost = grasp.cost_m + 0.02 * tries + 0.02 * abs(pos[0])
+            if best is None or cost < best[0]:
+                best = cost, thing, grasp
+        return best and best[1:]
+
+    @cached_property
+    def _walls(self) -> Float[np.ndarray, "n 3"]:
+        """Points on the walls of the tray."""
+        (x, y), rise = self.task.tray_half_m, self.task.wall_m / 2
+        middle = np.array([0, self.task.tray_y_m, TABLE_TOP_M + rise])
+        side = cloud((WALL_M / 2, y, rise), 0)
+        end = cloud((x, WALL_M / 2, rise), 0)
+        out = np.array([[x + WALL_M / 2, 0, 0], [0, y + WALL_M / 2, 0]])
+        parts = [side + out[0], side - out[0], end + out[1], end - out[1]]
+        return middle + np.concatenate(parts)
+
+    def _over_tray(self, pos: Float[np.ndarray, "_"]) -> bool:
+        away = np.abs(pos[:2] - [0, self.task.tray_y_m])
+        return bool((away <= self.task.tray_half_m).all())
+
+    def _is_in(self, pos: Float[np.ndarray, "3"]) -> bool:
+        return self._over_tray(pos) and pos[2] <= self.task.floor_m + self.task.height_m
+
+    def _ground(self, pos: Float[np.ndarray, "3"]) -> float:
+        return self.task.floor_m if self._over_tray(pos) else TABLE_TOP_M
+
+    def _near_tray(self, pos: Float[np.ndarray, "3"]) -> bool:
+        return abs(pos[0]) < self.task.tray_half_m[0] + WALL_M
+
+    def _offset(self, thing: Thing) -> Float[np.ndarray, "3"]:
+        """From the gripper site to a thing, now (m)."""
+        site = np.asarray(self.row.view.site_pos[f"{self.hand.side}/gripper"])
+        return self.row.position(thing.name) - site
+
+    def _slot(self, thing: Thing) -> Float[np.ndarray, "2"]:
+        """The freest place in this hand's half of the tray."""
+        others = [self.row.position(t.name) for t in self.task.things if t is not thing]
+        inside = [at[:2] for at in others if self._over_tray(at)]
+        slots = np.array(SLOTS_M) * [self.hand.sign, 1] + [0, self.task.tray_y_m]
+        if not inside:
+            return slots[0]
+        free = np.linalg.norm(slots[:, None] - np.array(inside), axis=2).min(axis=1)
+        return slots[np.argmax(np.minimum(free, 0.065))]
+
+    # ---- how it moves ----
+
+    def _turn(self) -> Iterator[Move]:
+        """Wait until the other hand has left the tray."""
+        while self.board.over_tray not in (None, self.hand.side):
+            yield Move(0.04)
+        self.board.over_tray = self.hand.side
+
+    def _leave(self) -> None:
+        if self.board.over_tray == self.hand.side:
+            self.board.over_tray = None
+
+    def _move(self, pose: Pose | None, seconds: float, opening: float | None = None) -> Move:
+        side = self.hand.side
+        return Move(seconds, **{side: pose, f"{side}_grip": opening})  # pyright: ignore
+
+    def _seconds(self, pose: Pose) -> float:
+        """How long a way takes, from where the arm is bound now."""
+        bound = self.hand.bound(self.row._index, self.hand.side)
+        turn = np.abs(pose.angles - bound).max()
+        return float(np.clip(0.35 + 0.6 * turn, 0.4, 1.3))
+
+    def _pose(self, position: Any, yaw: float, near: Pose | None = None) -> Pose:
+        """The gripper pointing down, its wrist turned as little as it can be; the fingers are alike."""
+        side, reach = self.hand.side, self.hand.reach[self.hand.side]
+        base = reach.place(reach.home)[0][:2]
+        base = np.array([0.469 * self.hand.sign, base[1]])
+        way = (np.asarray(position)[:2] - base) * -self.hand.sign
+        bearing = float(np.arctan2(way[1], way[0]))
+        turn = (yaw - bearing + np.pi / 2) % np.pi - np.pi / 2
+        start = (near.angles if near is not None else self._folded()).copy()
+        start[0], start[3], start[5] = bearing, 0.0, -turn
+        start[4] = np.pi / 2 - start[1] - start[2]
+        return self.row.pose(
+            side, position, turned(bearing + turn, DOWN[side]), Pose(start, np.zeros(6))
+        )
+
+    def _folded(self) -> Float[np.ndarray, "6"]:
+        return self.hand.reach[self.hand.side].home
+
+    def _opening(self, gap_m: float) -> float:
+        """The opening at which the tips are this far apart."""
+        arm = self.task.workcell().arm
+        return float(np.clip(arm.opening((gap_m + GAP_M) / 2), 0.0, 1.0))
