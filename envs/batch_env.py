@@ -22,7 +22,7 @@ from regrasp.envs.randomizer import Nominal, Randomizer, Settings, apply
 from regrasp.envs.snapshot import Snapshot, check_fit, fingerprint, pushed_by, table_of, with_depth
 from regrasp.envs.task import Task
 from regrasp.envs.view import View
-from regrasp.envs.world import CpuWorld
+from regrasp.envs.world import World, load_world
 from regrasp.errors import InputError
 
 Obs = dict[str, Float32[np.ndarray, "envs _"]]
@@ -49,6 +49,7 @@ class BatchEnv(VectorEnv):
         task: Task,
         num_envs: int,
         *,
+        backend: str = "cpu",
         randomizer: Randomizer | None = None,
         threads: int = 0,
         seed: int = 0,
@@ -61,6 +62,7 @@ class BatchEnv(VectorEnv):
         Args:
             task: what to do.
             num_envs: simulations.
+            backend: the engine: cpu (exact), mjx or warp.
             randomizer: what differs between episodes; none: nominal physics, no latency, no noise.
             threads: of the engine; 0 means one per core.
             seed: of everything random; see `role`.
@@ -79,17 +81,20 @@ class BatchEnv(VectorEnv):
             raise InputError(f"autoreset {autoreset}: choose SAME_STEP or DISABLED")
         self.task, self.num_envs, self.autoreset = task, num_envs, autoreset
         randomizer = randomizer or Nominal()
+        self.backend = backend
+        self.workcell = task.workcell()
+        self.substeps = _substeps(task)
         scene = task.scene()
         randomizer.check(scene)
-        self.model: mujoco.MjModel = scene.compile()
-        self.substeps = _substeps(task, self.model)
-        self.workcell = task.workcell()
+        self._world: World = load_world(
+            backend, scene, self.workcell, task.watch(), num_envs, threads, task.contacts
+        )
+        self.model: mujoco.MjModel = self._world.model
         self.control = Control(self.workcell, self.substeps, self.model.opt.timestep)
         self.executor = executor or Executor(chunk=1, execute=1)
         self.fingerprint = fingerprint(self.model)
         self.table = table_of(randomizer)
         self._writes = randomizer.writes(self.model)
-        self._world = CpuWorld(self.model, self.workcell, task.watch(), num_envs, threads)
         self._world.use_fields(sorted({write.field for write in self._writes}))
         mechanics = Mechanics(task, self.control, self.executor, randomizer, self._world.window)
         self.horizon = mechanics.horizon
@@ -169,6 +174,7 @@ class BatchEnv(VectorEnv):
                 f"keys have shape {keys.shape}: give raw keys of shape ({len(rows)}, 2)"
             )
         self._start(rows)
+        carries = []
         for part, padded in _parts(rows):
             place = np.searchsorted(rows, padded)
             qpos, fields, carry = self._begin(keys[place])
@@ -176,6 +182,9 @@ class BatchEnv(VectorEnv):
             draw = {name: np.asarray(value)[:n] for name, value in fields.items()}
             self._world.put_fields(part, apply(self.model, self._writes, draw))
             self._world.start(part, {name: np.asarray(value)[:n] for name, value in qpos.items()})
+            carries.append(carry)
+        self._world.refresh(rows)
+        for (part, padded), carry in zip(_parts(rows), carries, strict=True):
             if self._mechanics.depth:
                 carry = self._first(carry, self._world.block(padded))
             self._carry = self._scatter(
@@ -264,11 +273,11 @@ class BatchEnv(VectorEnv):
 
     def row_model(self, row: int) -> mujoco.MjModel:
         """One row's model, with its randomised fields."""
-        return self._world.batch.get_model(row)
+        return self._world.row_model(row)
 
     def row_data(self, row: int) -> mujoco.MjData:
         """One row's data, for rendering or for any MuJoCo function."""
-        return self._world.batch.get_data(row)
+        return self._world.row_data(row)
 
     @property
     def warnings(self) -> Int[np.ndarray, " envs"]:
@@ -364,7 +373,12 @@ class BatchEnv(VectorEnv):
         truncated = np.asarray(outcome.truncated) & ~terminated
         reward = np.asarray(outcome.reward, np.float64)
         obs = {name: np.array(value) for name, value in outcome.obs.items()}
-        info: dict[str, Any] = {"success": success, "unstable": unstable}
+        info: dict[str, Any] = {
+            "success": success,
+            "unstable": unstable,
+            "overflow": self._world.overflow,
+            **{name: np.asarray(value) for name, value in outcome.metrics.items()},
+        }
         self._done = terminated | truncated
         if self.autoreset == AutoresetMode.SAME_STEP and self._done.any():
             self._autoreset(obs, info)
@@ -378,7 +392,7 @@ class BatchEnv(VectorEnv):
         for row in rows:
             final[row] = {name: values[row].copy() for name, values in obs.items()}
         ended = {}
-        for name in ("success", "unstable"):
+        for name in list(info):
             ended |= {name: info[name] & done, f"_{name}": done}
         info.update(final_obs=final, _final_obs=done, final_info=ended, _final_info=done)
         self.begin(self._next_keys(rows), rows)
@@ -464,12 +478,12 @@ class BatchEnv(VectorEnv):
             raise InputError("the environment has not been started: call reset() first")
 
 
-def _substeps(task: Task, model: mujoco.MjModel) -> int:
-    substeps = task.control_dt_s / model.opt.timestep
+def _substeps(task: Task) -> int:
+    substeps = task.control_dt_s / task.timestep_s
     if abs(substeps - round(substeps)) > 1e-6 or substeps < 1:
         raise InputError(
             f"control_dt_s {task.control_dt_s} is not a whole number of "
-            f"{model.opt.timestep} s physics steps"
+            f"{task.timestep_s} s physics steps"
         )
     return round(substeps)
 

@@ -5,12 +5,13 @@ from functools import cached_property
 
 import mujoco
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Shaped
+from jaxtyping import Bool, Float32, Float64, Int, Shaped
 from mujoco.batch import MODEL_FIELDS, Batch
 
 from regrasp.assets import Workcell
 from regrasp.envs.randomizer import nominal
 from regrasp.envs.view import Watch, Window
+from regrasp.envs.world import home_qpos
 from regrasp.errors import InputError
 
 _VEL = int(mujoco.mjtStage.mjSTAGE_VEL)
@@ -25,8 +26,16 @@ class CpuWorld:
     """
 
     def __init__(
-        self, model: mujoco.MjModel, workcell: Workcell, watch: Watch, num_sims: int, threads: int
+        self,
+        spec: mujoco.MjSpec,
+        workcell: Workcell,
+        watch: Watch,
+        num_sims: int,
+        threads: int,
+        contacts: int = 0,
     ):
+        del contacts  # The engine grows as it needs.
+        model = spec.compile()
         if model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_SLEEP):
             raise InputError(
                 "this model enables sleep, whose state no snapshot can hold: disable it"
@@ -36,9 +45,7 @@ class CpuWorld:
         self.batch = Batch(model, num_sims, threads, persistent=True)
         self.window = Window(model, workcell, watch)
         self._pushed = np.zeros(0, int)
-        self._home = np.array(model.qpos0)
-        for name, position in workcell.home_qpos().items():
-            self._home[model.joint(name).qposadr[0]] = position
+        self._home = home_qpos(model, workcell)
         names = ("qpos", "qvel", "ctrl", "xfrc_applied")
         names += ("site_xpos", "xpos", "xquat", "sensordata")
         self._bound = {name: self.batch.bind(name) for name in names}
@@ -49,40 +56,34 @@ class CpuWorld:
 
     @property
     def rows(self) -> Float64[np.ndarray, "sims nstate"]:
-        """The full integration state of every simulation, live."""
         return self.batch.state
 
     @property
     def warnings(self) -> Int[np.ndarray, " sims"]:
-        """Engine warnings of each simulation since its row was started."""
         return self.batch.warning[..., 1].sum(axis=1)
+
+    @property
+    def overflow(self) -> Bool[np.ndarray, " sims"]:
+        return np.zeros(self.num_sims, bool)
 
     def start(
         self, rows: Int[np.ndarray, " k"], qpos: Mapping[str, Float32[np.ndarray, "k _"]]
     ) -> None:
-        """Put simulations at home, at rest, with the given joints elsewhere."""
         self.batch.reset(rows, stage=_NONE)
         self._bound["qpos"][rows] = self._home
         for name, values in qpos.items():
             joint = self.model.joint(name)
             first = joint.qposadr[0]
             self._bound["qpos"][rows, first : first + joint.qpos0.size] = values
-        self.refresh(rows)
 
     def put_rows(
         self, rows: Int[np.ndarray, " k"], states: Float64[np.ndarray, "k nstate"]
     ) -> None:
-        """Write full states; what these simulations did before is forgotten, their warnings too.
-
-        A push ends with its control period: no state brings one along.
-        Their fields may be put next; then `refresh` must be called.
-        """
         self.batch.reset(rows, stage=_NONE)
         self.rows[rows] = states
         self._bound["xfrc_applied"][rows] = 0
 
     def refresh(self, rows: Int[np.ndarray, " k"]) -> None:
-        """Recompute what is derived from the state, after rows were written."""
         self.batch.forward(rows, stage=_VEL)
 
     def step(
@@ -94,16 +95,6 @@ class CpuWorld:
         active: Int[np.ndarray, " k"] | None = None,
         push: Float32[np.ndarray, "sims pushed 3"] | None = None,
     ) -> None:
-        """Advance by one control period, with the servo targets changing once inside it.
-
-        Args:
-            before: servo targets until substep `switch`.
-            after: servo targets from then on.
-            switch: 0 <= switch < substeps.
-            substeps: physics steps in the period.
-            active: the simulations to step (sorted), or all.
-            push: forces on the bodies of `use_pushes` (N, world frame), or none.
-        """
         if active is not None and not len(active):
             return
         pushing = push is not None and bool(push.any())
@@ -124,27 +115,23 @@ class CpuWorld:
             self._bound["xfrc_applied"][:, self._pushed, :3] = 0
 
     def block(self, rows: Int[np.ndarray, " k"] | None = None) -> Float32[np.ndarray, "k size"]:
-        """What the task watches, one block per simulation."""
         names = ("qpos", "qvel", "site_xpos", "xpos", "xquat", "sensordata")
         arrays = (self._bound[name] for name in names)
         return self.window.gather(*(a if rows is None else a[rows] for a in arrays))
 
     def use_pushes(self, bodies: Iterable[str]) -> None:
-        """Name the bodies that `step` may push, in its order."""
         self._pushed = np.array([self.model.body(name).id for name in bodies], int)
 
     def use_fields(self, fields: Iterable[str]) -> None:
-        """Give these model fields a value per simulation (where they have none yet)."""
         new = [name for name in fields if name not in self.fields]
         for name in new:
             self.fields[name] = self.batch.expand(name)
         if new:
-            for name in _derived_from(self.model, tuple(sorted(self.fields))):
+            for name in derived_from(self.model, tuple(sorted(self.fields))):
                 self._derived[name] = self.batch.expand(name)
 
     @cached_property
     def fields(self) -> dict[str, np.ndarray]:
-        """Randomised model fields, (sims, ...), live; read them, and write through `put_fields`."""
         return {}
 
     @cached_property
@@ -154,13 +141,6 @@ class CpuWorld:
     def put_fields(
         self, rows: Int[np.ndarray, " k"], fields: Mapping[str, Shaped[np.ndarray, "n ..."]]
     ) -> None:
-        """Set the randomised fields of simulations and recompute what depends on them.
-
-        Args:
-            rows: simulations, sorted.
-            fields: field -> values; n divides k, and each value serves k / n consecutive rows.
-                Fields in use but not given take the model's own values.
-        """
         self.use_fields(fields)
         if not self.fields:
             return
@@ -180,6 +160,12 @@ class CpuWorld:
                 if repeat > 1:
                     array[rows] = np.repeat(array[firsts], repeat, axis=0)
 
+    def row_model(self, row: int) -> mujoco.MjModel:
+        return self.batch.get_model(row)
+
+    def row_data(self, row: int) -> mujoco.MjData:
+        return self.batch.get_data(row)
+
 
 def write_no_log_file() -> None:
     """Keep MuJoCo from writing MUJOCO_LOG.TXT where the user stands: unstable rows are counted here."""
@@ -188,7 +174,7 @@ def write_no_log_file() -> None:
     mujoco.MjLogConfig.set(config)
 
 
-def _derived_from(model: mujoco.MjModel, fields: tuple[str, ...]) -> list[str]:
+def derived_from(model: mujoco.MjModel, fields: tuple[str, ...]) -> list[str]:
     """The fields that mj_setConst changes when these do, found by trying."""
     inputs = set(mujoco.MjModel._setconst_inputs)
     if not inputs.intersection(fields):

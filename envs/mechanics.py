@@ -55,6 +55,8 @@ class Outcome(NamedTuple):
     success: Bool[Array, ""]
     failure: Bool[Array, ""]
     truncated: Bool[Array, ""]
+    metrics: dict[str, Array]
+    """What the task reports beside."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ class Mechanics:
             success=success,
             failure=failure & ~success,
             truncated=(after.step >= self.horizon) & ~success & ~failure,
+            metrics=self.task.metrics(view, after.task),
         )
 
     def see(self, carry: Carry, block: Float[Array, " size"]) -> View:

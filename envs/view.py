@@ -1,12 +1,12 @@
 """What a task sees of one simulation."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Float, Float32, Float64
+from jaxtyping import Array, Float, Float32
 
 from regrasp.assets import Workcell
 
@@ -64,29 +64,27 @@ class Window:
         self.size = 2 * n + 3 * s + 7 * b + len(self._sensors)
 
     def gather(
-        self,
-        qpos: Float64[np.ndarray, "rows nq"],
-        qvel: Float64[np.ndarray, "rows nv"],
-        site_xpos: Float64[np.ndarray, "rows nsite 3"],
-        xpos: Float64[np.ndarray, "rows nbody 3"],
-        xquat: Float64[np.ndarray, "rows nbody 4"],
-        sensordata: Float64[np.ndarray, "rows nsensordata"],
-    ) -> Float32[np.ndarray, "rows size"]:
-        """The watched entries of MuJoCo's arrays, side by side."""
-        rows = len(qpos)
-        return np.concatenate(
-            (
-                qpos[:, self._qpos],
-                qvel[:, self._qvel],
-                site_xpos[:, self._sites].reshape(rows, -1),
-                xpos[:, self._bodies].reshape(rows, -1),
-                xquat[:, self._bodies].reshape(rows, -1),
-                sensordata[:, self._sensors],
-            ),
-            axis=1,
-            dtype=np.float32,
-            casting="same_kind",
+        self, qpos: Any, qvel: Any, site_xpos: Any, xpos: Any, xquat: Any, sensordata: Any
+    ) -> Any:
+        """The watched entries of MuJoCo's arrays, side by side.
+
+        Args:
+            qpos: (..., nq), and the others alike; all NumPy or all JAX.
+
+        Returns:
+            (..., size), float32.
+        """
+        flat = (*qpos.shape[:-1], -1)
+        parts = (
+            qpos[..., self._qpos],
+            qvel[..., self._qvel],
+            site_xpos[..., self._sites, :].reshape(flat),
+            xpos[..., self._bodies, :].reshape(flat),
+            xquat[..., self._bodies, :].reshape(flat),
+            sensordata[..., self._sensors],
         )
+        xp = np if isinstance(qpos, np.ndarray) else jnp
+        return xp.concatenate(parts, axis=-1, dtype=np.float32)
 
     def view(self, block: Float32[Array, " size"]) -> View:
         """One simulation's block as a View (pure, for use under jit and vmap).

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from mujoco.batch import Batch
 
 from regrasp.assets.arm import Arm
-from regrasp.envs.world import write_no_log_file
+from regrasp.envs.cpu_world import write_no_log_file
 from regrasp.errors import InputError
 from regrasp.sim2real.log import Log
 
