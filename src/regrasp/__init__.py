@@ -43,6 +43,16 @@ def _loads(library: str) -> bool:
 
 _choose_opengl()
 
+
+def _choose_compiler() -> None:
+    """MJX on the CPU hangs without this XLA option, which is read when JAX starts."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "jax" not in sys.modules and "--xla_cpu_use_fusion_emitters" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
+
+
+_choose_compiler()
+
 if TYPE_CHECKING:
     from regrasp.envs import BatchEnv, Snapshot
     from regrasp.gym import make
