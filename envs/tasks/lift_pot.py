@@ -36,6 +36,9 @@ POT = (
 """The pot's geoms."""
 RAISED_M = 0.01
 """A pot whose bottom is as high as this does not stand on the table."""
+FACING = -0.9
+"""Contact normals of two tips that squeeze a round handle have a cosine below this. A handle that lies in
+the groove between two fingers, carried and not squeezed, reaches -0.7 before it falls through."""
 GRIP_WIDTH_M = 0.045
 """Handles up to this thick go between the fingers with room to spare."""
 BELOW_BRIM_M = 0.012
@@ -220,8 +223,8 @@ class LiftPot(Task):
 
     @staticmethod
     def _gripped(view: View) -> Bool[Array, ""]:
-        """Whether either gripper squeezes its own handle."""
-        left, right = (squeezed(view, f"{side}_handle", side) for side in SIDES)
+        """Whether each gripper squeezes its own handle."""
+        left, right = (squeezed(view, f"{side}_handle", side, FACING) for side in SIDES)
         return left & right
 
     def _clearance_m(self, view: View) -> Float[Array, ""]:

@@ -36,13 +36,13 @@ def watched_contacts(view: View, geom: str, side: str) -> tuple[str, ...]:
     return tuple(n.removeprefix(f"{geom}-") for n in view.sensor if n.startswith(start))
 
 
-def squeezed(view: View, geom: str, side: str) -> Bool[Array, ""]:
+def squeezed(view: View, geom: str, side: str, opposite: float = OPPOSITE) -> Bool[Array, ""]:
     """Whether both tips of an arm press a geom from opposite sides: what lies on them is not held.
 
-    Needs the sensors `geom-tip` of both tips, with normals.
+    Needs the sensors `geom-tip` of both tips, with normals whose cosine is to be below `opposite`.
     """
     first, second = (view.sensor[f"{geom}-{tip}"] for tip in tips(side))
-    return (first[0] > 0) & (second[0] > 0) & (first[1:] @ second[1:] < OPPOSITE)
+    return (first[0] > 0) & (second[0] > 0) & (first[1:] @ second[1:] < opposite)
 
 
 def split(joint_pos: Float[Array, "14"]) -> tuple[Float[Array, "12"], Float[Array, "2"]]:

@@ -26,8 +26,10 @@ ROW_M = -0.019
 """The arms' plane, in y."""
 HANDLE_M = TASK.half_size_m[0] + 0.032
 """Where handles are held, from the pot's middle."""
-GRIP_M, SHUT_M = 0.0195, 0.0085
+GRIP_M, SHUT_M = 0.0195, 0.0077
 """Finger positions: just touching a handle from both sides, and each other."""
+TIP_M = 0.009
+"""Half the width of a finger tip."""
 PITCH = DOWN - 0.5
 TILT_AXIS = np.array([0.0, 1.0, 0.0])
 
@@ -126,23 +128,24 @@ def test_one_hand_squeezing_and_the_other_below_its_handle_is_not(scene: Scene):
     assert max(step["reward"] for step in heard) == 1
 
 
-def on_fingers(scene: Scene, side: str, finger_m: float = SHUT_M) -> None:
-    """A level gripper under its handle, whose fingers are side by side."""
+def on_fingers(scene: Scene, side: str, gap_m: float = 0.0) -> None:
+    """A level gripper under its handle, which lies between its two fingers if they are apart."""
     sign = -1 if side == "left" else 1
     middle = scene.data.body("pot").xpos
-    below = middle[2] + TASK.handle_height_m - TASK.handle_radius_m - 0.009
-    scene.reach(side, middle[0] + sign * (HANDLE_M + 0.01), below, LEVEL, finger_m)
+    below = TIP_M + np.sqrt(TASK.handle_radius_m**2 - gap_m**2 / 4)
+    height = middle[2] + TASK.handle_height_m - below
+    scene.reach(side, middle[0] + sign * (HANDLE_M + 0.01), height, LEVEL, SHUT_M + gap_m / 2)
 
 
-@pytest.mark.parametrize("finger_m", [SHUT_M, 0.014])
-def test_lying_on_both_grippers_by_its_handles_is_not(scene: Scene, finger_m: float):
-    """On top of the fingers, or in the groove between them."""
+@pytest.mark.parametrize("gap_m", [0.0, 0.012, 0.02, 0.021])
+def test_lying_on_both_grippers_by_its_handles_is_not(scene: Scene, gap_m: float):
+    """On top of the fingers, or in the groove between them: nearly as wide as the handle at last."""
     put(scene, 0.17)
     for side in SIDES:
-        on_fingers(scene, side, finger_m)
-    heard = list(scene.play(steps=40))
-    assert {"left_handle-left/left_tip", "right_handle-right/left_tip"} <= heard[12]["touched"]
-    assert heard[12]["at"]["pot"][2] > TASK.lift_m
+        on_fingers(scene, side, gap_m)
+    heard = list(scene.play(steps=50))
+    assert {"left_handle-left/left_tip", "right_handle-right/left_tip"} <= heard[-1]["touched"]
+    assert heard[-1]["at"]["pot"][2] > TASK.lift_m
     assert successes(heard) == 0
     assert max(step["reward"] for step in heard) == 1
 
@@ -150,7 +153,7 @@ def test_lying_on_both_grippers_by_its_handles_is_not(scene: Scene, finger_m: fl
 def test_hanging_by_its_handles_in_open_fingers_is_not(scene: Scene):
     """One finger below each handle and one above it, out of touch."""
     put(scene, 0.18)
-    lower_m = 0.5 * (2 * OPEN_M - 0.0154) - TASK.handle_radius_m
+    lower_m = OPEN_M - SHUT_M - TASK.handle_radius_m
     for side in SIDES:
         sign = -1 if side == "left" else 1
         z = scene.data.body("pot").xpos[2] + TASK.handle_height_m + lower_m - 0.001
