@@ -141,6 +141,19 @@ def eval_(
     _answer(json, found.to_json(), str(found))
 
 
+def randomization(task: Task, json: bool = False) -> None:
+    """Print what differs between episodes of a task under randomised physics, and by how much.
+
+    Args:
+        task: Name of the task, such as transfer_cube.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from regrasp.randomization import table_for
+
+    table = table_for(task)
+    _answer(json, {"task": task, "rows": table.to_json()}, str(table))
+
+
 def gap(
     logs: tyro.conf.Positional[list[Path]],
     arm: str = "so101",
@@ -230,6 +243,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "export": export,
     "eval": eval_,
     "gap": gap,
+    "randomization": randomization,
     "report": report,
 }
 
