@@ -166,6 +166,10 @@ def _transfer_cube() -> Table:
     return Table(*bimanual_rows(("cube",), {"table and cube": ("table", "cube")}))
 
 
+def _hand_over() -> Table:
+    return Table(*bimanual_rows(("bar",), {"table and bar": ("table", "bar")}))
+
+
 def _lift_pot() -> Table:
     balls = LiftPot().ball_names
     surfaces = {"table, pot and balls": ("table", *POT, *balls)}
@@ -188,6 +192,7 @@ def _tidy() -> Table:
 
 TABLES: dict[str, Callable[[], Table]] = {
     "transfer_cube": _transfer_cube,
+    "hand_over": _hand_over,
     "lift_pot": _lift_pot,
     "peg_insertion": _peg_insertion,
     "tidy": _tidy,

@@ -1,6 +1,7 @@
 """The tasks, by name."""
 
 from regrasp.envs.task import Task
+from regrasp.envs.tasks.hand_over import HandOver
 from regrasp.envs.tasks.lift_pot import LiftPot
 from regrasp.envs.tasks.peg_insertion import PegInsertion
 from regrasp.envs.tasks.tidy import Tidy
@@ -9,6 +10,7 @@ from regrasp.errors import unknown
 
 TASKS: dict[str, type[Task]] = {
     "transfer_cube": TransferCube,
+    "hand_over": HandOver,
     "lift_pot": LiftPot,
     "peg_insertion": PegInsertion,
     "tidy": Tidy,

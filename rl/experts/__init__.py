@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int
 
 from regrasp.envs import Task, View, load_task
 from regrasp.errors import unknown
+from regrasp.rl.experts.hand_over import HandOverExpert
 from regrasp.rl.experts.lift_pot import LiftPotExpert
 from regrasp.rl.experts.peg_insertion import PegInsertionExpert
 from regrasp.rl.experts.script import FLAWLESS, HUMAN, Manner
@@ -35,6 +36,7 @@ class Expert(Protocol):
 
 EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {
     "transfer_cube": TransferCubeExpert,
+    "hand_over": HandOverExpert,
     "lift_pot": LiftPotExpert,
     "peg_insertion": PegInsertionExpert,
     "tidy": TidyExpert,

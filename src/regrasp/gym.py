@@ -6,6 +6,7 @@ import gymnasium
 
 IDS = {
     "transfer_cube": "regrasp/TransferCube-v0",
+    "hand_over": "regrasp/HandOver-v0",
     "lift_pot": "regrasp/LiftPot-v0",
     "peg_insertion": "regrasp/PegInsertion-v0",
     "tidy": "regrasp/Tidy-v0",
