@@ -1,6 +1,6 @@
 """Task x world x control x randomizer: a Gymnasium vector environment with states to keep."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,10 +14,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Array, Bool, Float32, Int, UInt32
 
-from regrasp.envs.control import Control
 from regrasp.envs.executor import Executor
 from regrasp.envs.keys import role_key, wrap
-from regrasp.envs.mechanics import Carry, Mechanics, Outcome
+from regrasp.envs.mechanics import Carry, Mechanics, Outcome, body_masses, mechanics_of
 from regrasp.envs.randomizer import Nominal, Randomizer, Settings, apply
 from regrasp.envs.snapshot import Snapshot, check_fit, fingerprint, pushed_by, table_of, with_depth
 from regrasp.envs.task import Task
@@ -83,26 +82,19 @@ class BatchEnv(VectorEnv):
         randomizer = randomizer or Nominal()
         self.backend = backend
         self.workcell = task.workcell()
-        self.substeps = _substeps(task)
         scene = task.scene()
         randomizer.check(scene)
         self._world: World = load_world(
             backend, scene, self.workcell, task.watch(), num_envs, threads, task.contacts
         )
         self.model: mujoco.MjModel = self._world.model
-        self.control = Control(self.workcell, self.substeps, self.model.opt.timestep)
-        self.executor = executor or Executor(chunk=1, execute=1)
         self.fingerprint = fingerprint(self.model)
         self.table = table_of(randomizer)
         self._writes = randomizer.writes(self.model)
         self._world.use_fields(sorted({write.field for write in self._writes}))
-        mechanics = Mechanics(task, self.control, self.executor, randomizer, self._world.window)
-        self.horizon = mechanics.horizon
-        self._use(
-            mechanics.able(
-                randomizer.used, self._masses(randomizer.pushed), randomizer.observation_latency_s
-            )
-        )
+        self._use(mechanics_of(task, self.model, self._world.window, randomizer, executor))
+        self.control, self.executor = self._mechanics.control, self._mechanics.executor
+        self.substeps, self.horizon = self.control.substeps, self._mechanics.horizon
         self._spaces()
         self._seed(seed, role)
         self._done = np.ones(num_envs, bool)
@@ -310,10 +302,6 @@ class BatchEnv(VectorEnv):
             )
         )
 
-    def _masses(self, bodies: Iterable[str]) -> tuple[tuple[str, float], ...]:
-        """Bodies with their nominal masses (kg)."""
-        return tuple((name, float(self.model.body(name).mass[0])) for name in bodies)
-
     def _spaces(self) -> None:
         unbounded = partial(gymnasium.spaces.Box, -np.inf, np.inf, dtype=np.float32)
         terms: dict[str, gymnasium.Space] = {
@@ -432,7 +420,7 @@ class BatchEnv(VectorEnv):
         late = used & {"observation_latency_s"}
         mechanics = self._mechanics.able(
             used,
-            self._masses(pushed_by(stack.table) if "push_rate_hz" in used else ()),
+            body_masses(self.model, pushed_by(stack.table) if "push_rate_hz" in used else ()),
             (past.shape[1] - 1) * self.control.dt_s if late else 0.0,
         )
         if mechanics is not self._mechanics:
@@ -476,16 +464,6 @@ class BatchEnv(VectorEnv):
     def _need_start(self) -> None:
         if not self._started:
             raise InputError("the environment has not been started: call reset() first")
-
-
-def _substeps(task: Task) -> int:
-    substeps = task.control_dt_s / task.timestep_s
-    if abs(substeps - round(substeps)) > 1e-6 or substeps < 1:
-        raise InputError(
-            f"control_dt_s {task.control_dt_s} is not a whole number of "
-            f"{task.timestep_s} s physics steps"
-        )
-    return round(substeps)
 
 
 def _parts(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

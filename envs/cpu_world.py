@@ -1,7 +1,6 @@
 """The CPU engine: many simulations of one model, exact, on all cores."""
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from itertools import pairwise
 
 import mujoco
@@ -46,6 +45,8 @@ class CpuWorld:
         self.batch = Batch(model, num_sims, threads, persistent=True)
         self.window = Window(model, workcell, watch)
         self._pushed = np.zeros(0, int)
+        self._fields: dict[str, np.ndarray] = {}
+        self._derived: dict[str, np.ndarray] = {}
         self._home = home_qpos(model, workcell)
         names = ("qpos", "qvel", "ctrl", "xfrc_applied")
         names += ("site_xpos", "xpos", "xquat", "sensordata")
@@ -124,20 +125,16 @@ class CpuWorld:
         self._pushed = np.array([self.model.body(name).id for name in bodies], int)
 
     def use_fields(self, fields: Iterable[str]) -> None:
-        new = [name for name in fields if name not in self.fields]
+        new = [name for name in fields if name not in self._fields]
         for name in new:
-            self.fields[name] = self.batch.expand(name)
+            self._fields[name] = self.batch.expand(name)
         if new:
             for name in derived_from(self.model, tuple(sorted(self.fields))):
                 self._derived[name] = self.batch.expand(name)
 
-    @cached_property
+    @property
     def fields(self) -> dict[str, np.ndarray]:
-        return {}
-
-    @cached_property
-    def _derived(self) -> dict[str, np.ndarray]:
-        return {}
+        return self._fields
 
     def put_fields(
         self, rows: Int[np.ndarray, " k"], fields: Mapping[str, Shaped[np.ndarray, "n ..."]]

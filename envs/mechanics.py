@@ -1,11 +1,13 @@
 """What happens in one simulation between engine calls: pure functions that every engine's face vmaps."""
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
@@ -127,6 +129,16 @@ class Mechanics:
         """A carry's shapes and types."""
         return jax.eval_shape(self.begin, jax.ShapeDtypeStruct((2,), jnp.uint32)).carry
 
+    def metric_names(self) -> tuple[str, ...]:
+        """What the task reports beside."""
+        block = jax.ShapeDtypeStruct((self.window.size,), jnp.float32)
+        metrics = jax.eval_shape(
+            lambda carry, block: self.task.metrics(self.see(carry, block), carry.task),
+            self.carry_shapes(),
+            block,
+        )
+        return tuple(metrics)
+
     def load(self, carry: Carry, chunk: Float[Array, "chunk action"]) -> Carry:
         """Hand over a chunk, which is taken if one is due."""
         return carry._replace(executor=self.executor.load(carry.executor, chunk))
@@ -244,6 +256,36 @@ class Mechanics:
 
     def _key(self, carry: Carry, stream: int) -> Array:
         return jax.random.fold_in(jax.random.fold_in(wrap(carry.key), carry.step), stream)
+
+
+def mechanics_of(
+    task: Task,
+    model: mujoco.MjModel,
+    window: Window,
+    randomizer: Randomizer,
+    executor: Executor | None = None,
+) -> Mechanics:
+    """The mechanics of a task in a compiled scene.
+
+    Raises:
+        InputError: the control period is not a whole number of physics steps.
+    """
+    substeps = task.control_dt_s / task.timestep_s
+    if abs(substeps - round(substeps)) > 1e-6 or substeps < 1:
+        raise InputError(
+            f"control_dt_s {task.control_dt_s} is not a whole number of "
+            f"{task.timestep_s} s physics steps"
+        )
+    control = Control(task.workcell(), round(substeps), model.opt.timestep)
+    executor = executor or Executor(chunk=1, execute=1)
+    mechanics = Mechanics(task, control, executor, randomizer, window)
+    masses = body_masses(model, randomizer.pushed)
+    return mechanics.able(randomizer.used, masses, randomizer.observation_latency_s)
+
+
+def body_masses(model: mujoco.MjModel, bodies: Iterable[str]) -> tuple[tuple[str, float], ...]:
+    """Bodies with their nominal masses (kg)."""
+    return tuple((name, float(model.body(name).mass[0])) for name in bodies)
 
 
 def quantised(values: Float[Array, " n"], step: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Shaped
-from mujoco.batch import MODEL_FIELDS, Batch
+from mujoco.batch import Batch
 
 from regrasp.assets import Workcell
 from regrasp.envs.cpu_world import derived_from
 from regrasp.envs.randomizer import nominal
 from regrasp.envs.view import Watch, Window
-from regrasp.envs.world import home_qpos
+from regrasp.envs.world import INTEGRATION, home_row
 from regrasp.errors import InputError
 
 IMPLEMENTATIONS = {"jax": ("mujoco.mjx",), "warp": ("mujoco.mjx", "warp")}
@@ -80,7 +80,7 @@ class Physics:
         self._mjx, self._impl, self._window, self._contacts = mjx, impl, window, contacts
         bounded = _bounded(spec, contacts)
         self.model = mjx.put_model(bounded, impl=impl)
-        room = {}
+        room: dict[str, Any] = {}
         if impl == "warp":
             constraints = CONSTRAINTS_PER_CONTACT * contacts + OTHER_CONSTRAINTS
             room = {"naconmax": contacts * sims, "njmax": constraints}
@@ -204,10 +204,8 @@ class MjxWorld:
         self.window = Window(self.model, workcell, watch)
         self._physics = Physics(spec, self.window, impl, contacts, num_sims)
         self._constants = Constants(self.model)
-        self._home = mujoco.MjData(self.model)
-        self._home.qpos[:] = home_qpos(self.model, workcell)
-        size = mujoco.mj_stateSize(self.model, _INTEGRATION)
-        self._rows = np.zeros((num_sims, size), np.float32)
+        self._home = home_row(self.model, workcell)
+        self._rows = np.zeros((num_sims, len(self._home)), np.float32)
         self._block = np.zeros((num_sims, self.window.size), np.float32)
         self._fields: dict[str, np.ndarray] = {}
         self._on_device: dict[str, Array] | None = None
@@ -238,7 +236,7 @@ class MjxWorld:
     def start(
         self, rows: Int[np.ndarray, " k"], qpos: Mapping[str, Float32[np.ndarray, "k _"]]
     ) -> None:
-        states = np.repeat(_state(self.model, self._home)[None], len(rows), axis=0)
+        states = np.repeat(self._home[None], len(rows), axis=0)
         for name, values in qpos.items():
             joint = self.model.joint(name)
             first = 1 + joint.qposadr[0]  # Time stands first.
@@ -312,7 +310,7 @@ class MjxWorld:
     def row_data(self, row: int) -> mujoco.MjData:
         model = self.row_model(row)
         data = mujoco.MjData(model)
-        mujoco.mj_setState(model, data, self._rows[row].astype(np.float64), _INTEGRATION)
+        mujoco.mj_setState(model, data, self._rows[row].astype(np.float64), INTEGRATION)
         mujoco.mj_forward(model, data)
         return data
 
@@ -346,6 +344,8 @@ class Constants:
         self.fields = fields
         """The randomised ones."""
         self.derived = tuple(derived_from(model, fields))
+        self.names = (*self.fields, *self.derived)
+        """Both."""
         self._batches: dict[int, tuple[Batch, dict[str, np.ndarray]]] = {}
 
     def compute(
@@ -367,7 +367,7 @@ class Constants:
     def _batch(self, count: int) -> tuple[Batch, dict[str, np.ndarray]]:
         if count not in self._batches:
             batch = Batch(self._model, count, 1)
-            arrays = {name: batch.expand(name) for name in (*self.fields, *self.derived)}
+            arrays = {name: batch.expand(name) for name in self.names}
             self._batches[count] = batch, arrays
         return self._batches[count]
 
@@ -414,7 +414,7 @@ def _layout(model: mujoco.MjModel) -> dict[str, tuple[int, int]]:
     """Where each part of the integration state stands in a row."""
     layout, start = {}, 0
     for bit in range(int(mujoco.mjtState.mjNSTATE)):
-        if not (1 << bit) & _INTEGRATION:
+        if not (1 << bit) & INTEGRATION:
             continue
         size = mujoco.mj_stateSize(model, 1 << bit)
         name = mujoco.mjtState(1 << bit).name.removeprefix("mjSTATE_")
@@ -426,12 +426,3 @@ def _layout(model: mujoco.MjModel) -> dict[str, tuple[int, int]]:
             layout[_STATE[name]] = start, start + size
         start += size
     return layout
-
-
-def _state(model: mujoco.MjModel, data: mujoco.MjData) -> Float64[np.ndarray, " nstate"]:
-    row = np.zeros(mujoco.mj_stateSize(model, _INTEGRATION))
-    mujoco.mj_getState(model, data, row, _INTEGRATION)
-    return row
-
-
-_INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)

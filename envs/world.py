@@ -171,6 +171,18 @@ def load_world(
     return WORLDS[backend](spec, workcell, watch, num_sims, threads, contacts)
 
 
+INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+
+
+def home_row(model: mujoco.MjModel, workcell: Workcell) -> Float64[np.ndarray, " nstate"]:
+    """The integration state at rest, with the arms at home."""
+    data = mujoco.MjData(model)
+    data.qpos[:] = home_qpos(model, workcell)
+    row = np.zeros(mujoco.mj_stateSize(model, INTEGRATION))
+    mujoco.mj_getState(model, data, row, INTEGRATION)
+    return row
+
+
 def home_qpos(model: mujoco.MjModel, workcell: Workcell) -> Float64[np.ndarray, " nq"]:
     """The model's initial positions, with the arms at home."""
     qpos = np.array(model.qpos0)

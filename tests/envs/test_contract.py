@@ -180,5 +180,5 @@ def test_bad_masks_rows_and_keys_are_refused(frozen: BatchEnv):
 
 
 def test_control_period_must_be_whole_physics_steps():
-    with pytest.raises(InputError, match=r"control_dt_s 0\.01 is not a whole number of 0\.004"):
-        BatchEnv(TransferCube(control_dt_s=0.01), 1)
+    with pytest.raises(InputError, match=r"control_dt_s 0\.018 is not a whole number of 0\.005"):
+        BatchEnv(TransferCube(control_dt_s=0.018), 1)
