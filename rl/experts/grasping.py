@@ -14,6 +14,8 @@ GROUND_M, BELOW_M, BITE_M = 0.006, 0.012, 0.007
 """The gripper site stays this far above the ground, aims this far below the middle of what it takes, and
 ends at least so far below it. The tips end 2.5 mm above the site."""
 TIP_M = 0.0025
+SINK_M = 0.003
+"""A hand may be this much too low."""
 HALF_WIDTH_M, THICKNESS_M, LENGTH_M = 0.009, 0.010, 0.04
 """Of a tip: along the fingers' sides, in the direction in which they close, and upwards."""
 WIDEST_M = 0.050
@@ -77,7 +79,7 @@ def _fit(
     """The tips about what is between them, if it is not too wide and they do not stand on it."""
     axes = np.stack([across, [-across[1], across[0]]], axis=1)
     own_uv = (own[:, :2] - site[:2]) @ axes
-    above = own[:, 2] > site[2] + TIP_M
+    above = own[:, 2] > site[2] + TIP_M - SINK_M
     between = (np.abs(own_uv[:, 1]) <= HALF_WIDTH_M) & above & (own[:, 2] < site[2] + LENGTH_M)
     if between.sum() < 2:
         return None
@@ -85,7 +87,9 @@ def _fit(
     width, middle = high - low, (high + low) / 2
     if not 0.008 < width <= WIDEST_M:
         return None
-    near = others[(others[:, 2] > site[2]) & (np.abs(others[:, :2] - site[:2]) < 0.06).all(axis=1)]
+    near = others[
+        (others[:, 2] > site[2] - SINK_M) & (np.abs(others[:, :2] - site[:2]) < 0.06).all(axis=1)
+    ]
     uv = np.concatenate([own_uv[above], (near[:, :2] - site[:2]) @ axes]) - [middle, 0]
     room = next((room for room in ROOMS_M if not _blocked(uv, width, room).any()), 0.0)
     if room == 0 and _blocked(own_uv[above] - [middle, 0], width, ROOMS_M[-1]).any():
@@ -101,7 +105,7 @@ def _blocked(uv: Float[np.ndarray, "n 2"], width: float, room: float) -> Bool[np
     """Which points would be inside of an open tip: across and along, from the middle between the tips."""
     from_face = np.abs(uv[:, 0]) - width / 2
     inside = (from_face > 0.001) & (from_face < room + THICKNESS_M + 0.001)
-    return inside & (np.abs(uv[:, 1]) < HALF_WIDTH_M + 0.002)
+    return inside & (np.abs(uv[:, 1]) < HALF_WIDTH_M + 0.003)
 
 
 def _directions(part: Part, rotation: np.ndarray) -> Iterator[Float[np.ndarray, "2"]]:

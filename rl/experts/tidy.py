@@ -3,31 +3,58 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float, Float32, Int
+from scipy.spatial import KDTree
 
 from regrasp.assets import SIDES
 from regrasp.assets.things import Thing
 from regrasp.envs import View
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.envs.tasks.tidy import WALL_M, Tidy
-from regrasp.rl.experts.grasping import Grasp, cloud, grasps, surface
+from regrasp.rl.experts.grasping import HALF_WIDTH_M, THICKNESS_M, Grasp, cloud, grasps, surface
 from regrasp.rl.experts.ik import DOWN
 from regrasp.rl.experts.script import HUMAN, Manner, Move, Pose, Row, ScriptedExpert, turned
 
-ABOVE_M = 0.11
+HIGH_M = 0.11
 """Height of the gripper site above the table on the way."""
+HOVER_M, LIFT_M = 0.015, 0.065
+"""It stops this far above the top of a thing, to aim, and carries a thing this high."""
+STANDING_M = 0.009
+"""A hand that ends this much too high stands on something."""
 DROP_M = 0.007
 """What is put down is let go this far above the floor of the tray, and falls."""
 SQUEEZE_M = 0.010
 """How much narrower the fingers are told to be than what they hold."""
 OPEN_M = 0.012
 """How far the tips open around what they let go, both together."""
-SLOTS_M = ((0.0525, 0.105), (0.0525, -0.035), (0.0525, 0.035), (0.0525, -0.105))
-"""Where things go in a hand's half of the tray, from its middle: outwards, along y."""
+NEAR_M, PATIENCE = 0.003, 8
+"""The hand is where it should be within this; it waits for so many looks at most."""
+SLOTS_X_M = (0.0525, 0.045, 0.06, 0.035, 0.07)
+SLOTS_Y_M = (
+    0.105,
+    -0.035,
+    0.035,
+    -0.105,
+    0.07,
+    0.0,
+    -0.07,
+    0.0875,
+    -0.0875,
+    0.05,
+    -0.05,
+    0.018,
+    -0.018,
+)
+"""Where things may go in a hand's half of the tray, from its middle: outwards and along y, best first."""
+GRAIN_M = 0.004
+"""Distance of the points that stand for what is put down."""
+ROOM_M = 0.006
+"""Room around a thing that is put down, and around the tips; more is no better."""
 GAP_M = 0.0154
 """Between the tips when the fingers are at 0, negative: see the arm's tips."""
 
@@ -110,32 +137,39 @@ class _Work:
         site = grasp.pos_m + self.row.slip() * [1, 1, 0.3]
         if self._near_tray(site):
             yield from self._turn()
-        above = self._pose([*site[:2], site[2] + ABOVE_M], grasp.yaw_rad)
+        top = self.row.position(thing.name)[2] + thing.reach_up(self.row.rotation(thing.name))
         wide = self._opening(grasp.width_m + 2 * max(grasp.room_m, 0.004))
-        yield self._move(above, self._seconds(above), wide)
-        low = self._pose(site, grasp.yaw_rad, above)
-        yield self._move(low, 0.6)
-        yield Move(0.15 + 0.5 * self.row.pause())
+        high = self._pose([*site[:2], TABLE_TOP_M + HIGH_M], grasp.yaw_rad)
+        hover = self._pose([*site[:2], top + HOVER_M], grasp.yaw_rad, high)
+        low = self._pose(site, grasp.yaw_rad, hover)
+        yield self._move([high, hover], self._seconds(high) + 0.3, wide)
+        yield from self._settle([*site[:2], top + HOVER_M])
+        yield self._move(low, 0.55)
+        yield Move(0.5 * self.row.pause())
+        yield from self._settle(site)
+        if self._site()[2] > site[2] + STANDING_M:
+            yield self._move(hover, 0.4)
+            return
         yield self._move(None, 0.35, self._opening(grasp.width_m - 2 * SQUEEZE_M))
-        yield self._move(above, 0.5)
+        lifted = self._pose(site + [0, 0, LIFT_M], grasp.yaw_rad, low)
+        yield self._move(lifted, 0.5)
         held = self._offset(thing)
         if np.linalg.norm(held) > 0.06:
             yield self._move(None, 0.25, wide)
             return
         yield from self._turn()
-        slot = self._slot(thing)
+        slot = self._slot(thing, grasp)
         # The thing lies in the hand as it does now; over the tray the fingers close along y.
-        c, s = np.cos(-grasp.yaw_rad), np.sin(-grasp.yaw_rad)
-        shift = np.array([c * held[0] - s * held[1], s * held[0] + c * held[1]])
-        x, y = slot - shift
-        bottom = site[2] - self._ground(site)
-        over = self._pose([x, y, TABLE_TOP_M + ABOVE_M], 0.0, above)
+        x, y = slot - (turned(-grasp.yaw_rad, np.eye(3)) @ held)[:2]
+        rest = self.task.floor_m + site[2] - self._ground(site) + DROP_M
+        over = self._pose([x, y, rest + LIFT_M], 0.0, lifted)
+        down = self._pose([x, y, rest], 0.0, over)
         yield self._move(over, self._seconds(over))
-        down = self._pose([x, y, self.task.floor_m + bottom + DROP_M], 0.0, over)
+        yield from self._settle([x, y, rest + LIFT_M])
         yield self._move(down, 0.5)
-        yield Move(0.1 + 0.3 * self.row.pause())
+        yield Move(0.3 * self.row.pause())
         yield self._move(None, 0.25, self._opening(grasp.width_m + OPEN_M))
-        yield self._move(over, 0.45)
+        yield self._move(over, 0.4)
 
     # ---- what is seen ----
 
@@ -190,18 +224,40 @@ class _Work:
 
     def _offset(self, thing: Thing) -> Float[np.ndarray, "3"]:
         """From the gripper site to a thing, now (m)."""
-        site = np.asarray(self.row.view.site_pos[f"{self.hand.side}/gripper"])
-        return self.row.position(thing.name) - site
+        return self.row.position(thing.name) - self._site()
 
-    def _slot(self, thing: Thing) -> Float[np.ndarray, "2"]:
-        """The freest place in this hand's half of the tray."""
-        others = [self.row.position(t.name) for t in self.task.things if t is not thing]
-        inside = [at[:2] for at in others if self._over_tray(at)]
-        slots = np.array(SLOTS_M) * [self.hand.sign, 1] + [0, self.task.tray_y_m]
-        if not inside:
-            return slots[0]
-        free = np.linalg.norm(slots[:, None] - np.array(inside), axis=2).min(axis=1)
-        return slots[np.argmax(np.minimum(free, 0.065))]
+    def _site(self) -> Float[np.ndarray, "3"]:
+        """Where the gripper is (m)."""
+        return np.asarray(self.row.view.site_pos[f"{self.hand.side}/gripper"])
+
+    def _slot(self, thing: Thing, grasp: Grasp) -> Float[np.ndarray, "2"]:
+        """Where in this hand's half of the tray there is room for a thing as it will hang in the hand."""
+        around = [self._walls]
+        for other in self.task.things:
+            at = self.row.position(other.name)
+            if other is not thing and self._over_tray(at):
+                around.append(at + surface(other) @ self.row.rotation(other.name).T)
+        tree = KDTree(np.concatenate(around)[:, :2])
+        rotation = turned(-grasp.yaw_rad, self.row.rotation(thing.name))
+        own = (surface(thing) @ rotation.T)[:, :2]
+        # The tips, when they let go.
+        tip = grasp.width_m / 2 + OPEN_M / 2 + THICKNESS_M
+        held = turned(-grasp.yaw_rad, np.eye(3)) @ self._offset(thing)
+        tips = (
+            np.array([[s * HALF_WIDTH_M, t * tip] for s in (-1, 0, 1) for t in (-1, 1)]) - held[:2]
+        )
+        # Points beyond the walls are not near them, but not inside either.
+        shape = np.unique(np.round(np.concatenate([own, tips]) / GRAIN_M), axis=0) * GRAIN_M
+        best, most = np.zeros(2), -np.inf
+        for out, along in product(SLOTS_X_M, SLOTS_Y_M):
+            slot = np.array([self.hand.sign * out, self.task.tray_y_m + along])
+            inside = np.abs(slot + shape - [0, self.task.tray_y_m]) < self.task.tray_half_m
+            free = tree.query(slot + shape)[0].min() if inside.all() else -1.0
+            if free > most:
+                best, most = slot, free
+            if most >= ROOM_M:
+                break
+        return best
 
     # ---- how it moves ----
 
@@ -215,7 +271,16 @@ class _Work:
         if self.board.over_tray == self.hand.side:
             self.board.over_tray = None
 
-    def _move(self, pose: Pose | None, seconds: float, opening: float | None = None) -> Move:
+    def _settle(self, position: Any) -> Iterator[Move]:
+        """Look until the hand is where it should be: it sags at first."""
+        for _ in range(PATIENCE):
+            if np.linalg.norm(self._site() - np.asarray(position)) < NEAR_M:
+                return
+            yield Move(0.06)
+
+    def _move(
+        self, pose: Pose | list[Pose] | None, seconds: float, opening: float | None = None
+    ) -> Move:
         side = self.hand.side
         return Move(seconds, **{side: pose, f"{side}_grip": opening})  # pyright: ignore
 
