@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from regrasp import BatchEnv
 from regrasp.assets import aloha
-from regrasp.envs.control import MAX_LATENCY_S, Control
+from regrasp.envs.control import MAX_LATENCY_S, Control, play
 from regrasp.envs.randomizer import Settings
 
 SUBSTEPS, TIMESTEP_S = 4, 0.005
@@ -101,3 +101,83 @@ def test_home_holds_the_arms(nominal: BatchEnv):
     for _ in range(25):
         nominal.step(np.repeat(nominal.control.home[None], 8, axis=0))
     assert np.abs(np.asarray(nominal.view().joint_pos) - before).max() < 0.1
+
+
+def deliveries(latency_s: float, jitter_s: float, drop: float, seed: int, steps: int = 40):
+    """Numbers of the commands in force at every substep (-1: home), and switches per period."""
+    rng = np.random.default_rng(seed)
+    settings = Settings(
+        *(np.float32(number) for number in (latency_s, jitter_s, drop)),
+    )
+    actions = np.tile(CONTROL.home, (steps, 1))
+    actions[:, 0] = np.arange(1, steps + 1) / steps  # The waist tells which command it is.
+    carry, waist = CONTROL.start(), []
+    for action in actions:
+        carry, command = SEND(carry, action, settings, rng.uniform(size=2).astype(np.float32))
+        assert 0 <= command.switch < SUBSTEPS
+        for substep in range(SUBSTEPS):
+            target = command.before if substep < command.switch else command.after
+            waist.append(float(target[0]))
+    return np.round(np.array(waist) * steps).astype(int) - 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    latency_s=st.floats(0, 0.1),
+    jitter_s=st.floats(0, 0.04),
+    drop=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 100),
+)
+def test_no_command_overtakes_another(latency_s: float, jitter_s: float, drop: float, seed: int):
+    """Nor comes before its latency; without losses none is later than latency and jitter allow."""
+    served = deliveries(latency_s, jitter_s, drop, seed)
+    assert (np.diff(served) >= 0).all()
+    sent = np.arange(len(served)) // SUBSTEPS
+    due = served * SUBSTEPS + round(latency_s / TIMESTEP_S)
+    came = served >= 0
+    assert (np.arange(len(served))[came] >= due[came] - 1).all()
+    if drop == 1:
+        assert not came.any()
+    if drop == 0:
+        latest = (latency_s + jitter_s) / TIMESTEP_S
+        assert (served >= sent - 1 - np.ceil((latest + 1) / SUBSTEPS)).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(latency_s=st.floats(0, 0.1), seed=st.integers(0, 100))
+def test_without_jitter_and_losses_chance_changes_nothing(latency_s: float, seed: int):
+    served = deliveries(latency_s, 0.0, 0.0, seed)
+    np.testing.assert_array_equal(served, deliveries(latency_s, 0.0, 0.0, seed + 1))
+
+
+def test_lost_commands_are_as_many_as_their_probability_says():
+    served = deliveries(0.0, 0.0, 0.25, 0, steps=400)
+    assert len(set(served) - {-1}) == pytest.approx(300, abs=45)
+
+
+def dragged(held: float, target: float, width: float) -> float:
+    return float(play(*(jax.numpy.float32(x)[None] for x in (held, target, width)))[0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(held=st.floats(-3, 3, width=32), target=st.floats(-3, 3, width=32), width=st.floats(0, 0.5))
+def test_backlash_moves_the_joint_by_the_ends_of_the_gap_alone(held, target, width):
+    moved = dragged(held, target, width)
+    inside = abs(held - target) <= width / 2
+    if inside:
+        assert moved == pytest.approx(held, abs=1e-6)
+    else:
+        assert abs(moved - target) == pytest.approx(width / 2, abs=1e-6)
+        assert (moved - held) * (target - held) > 0
+    assert dragged(moved, target, width) == pytest.approx(moved, abs=1e-6)
+    if width == 0:
+        assert moved == np.float32(target)
+
+
+def test_offsets_shift_what_arm_joints_are_told():
+    offset = np.where(CONTROL.is_arm, np.linspace(-0.01, 0.01, 14), 0).astype(np.float32)
+    settings = Settings(joint_offset_rad=jax.numpy.asarray(offset))
+    _, command = SEND(CONTROL.start(settings), jax.numpy.asarray(CONTROL.home), settings)
+    home = in_metres(CONTROL.home[None])[0]
+    np.testing.assert_allclose(command.after - home, offset, atol=1e-6)
+    np.testing.assert_array_equal(command.before, command.after)
