@@ -113,8 +113,8 @@ class PegInsertion(Task):
         width = 2 * self.socket_half_size_m[1]
         if width > _GRASP_M:
             raise InputError(
-                f"clearance_m {self.clearance_m}: the socket is {1000 * width:.0f} mm wide, choose peg_width_m, "
-                f"clearance_m and wall_m for at most {1000 * _GRASP_M:.0f} mm, which a gripper takes"
+                f"clearance_m {self.clearance_m}: the socket is {width:.3f} m wide; choose peg_width_m, "
+                f"clearance_m and wall_m for at most {_GRASP_M} m, which a gripper takes"
             )
 
     @property

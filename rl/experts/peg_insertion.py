@@ -17,8 +17,8 @@ OBJECT = {"left": "socket", "right": "peg"}
 INWARD = {"left": 1.0, "right": -1.0}
 """Which way along x the other arm is."""
 GRASP_M = {"left": -0.02, "right": 0.025}
-"""How far from the object's middle it is grasped, along the line to the other arm. What points to the other
-arm on the table points up when a hand has turned level: the peg's outer end then goes down into the socket."""
+"""How far from the object's middle it is grasped, along the line to the other arm. The end that points there
+on the table points up when the hand has turned level: the peg's outer end goes down into the socket."""
 GRASP_HEIGHT_M = {"left": 0.009, "right": 0.005}
 """Height of the gripper site at the grasp."""
 GRIP = {"left": 0.3, "right": 0.0}
@@ -29,6 +29,8 @@ BESIDE_M = 0.12
 """The peg first comes to this far beside the place above the socket."""
 APART_M = 0.03
 """From the socket's mouth to the peg's end, before it goes in."""
+SETTLE_S = 0.25
+"""A late, soft arm arrives this much after its command."""
 PRESS_M = 0.004
 """How far beyond the pin the peg is sent."""
 UP = Rotation.from_euler("y", -0.5 * np.pi).as_matrix()
@@ -47,8 +49,7 @@ class PegInsertionExpert(ScriptedExpert):
         while True:
             yield from self._pick_up(row)
             yield from self._meet(row, meet)
-            while self._in_hand(row, "left") and self._in_hand(row, "right"):
-                yield from self._insert(row)
+            yield from self._insert(row)
 
     def _pick_up(self, row: Row) -> Iterator[Move]:
         """Take what is not in its hand, both hands at once, until both are."""
@@ -59,11 +60,11 @@ class PegInsertionExpert(ScriptedExpert):
                 place, rotation = self._grasp(row, side)
                 above[side] = row.pose(side, place + [0, 0, 0.1], rotation, near=OVER)
                 grasp[side] = row.pose(side, place, rotation, near=above[side])
-            yield Move(1.0, **above, **_grips(dict.fromkeys(missing, 1.0)))
-            yield Move(0.6, **grasp)
+            yield _both(1.0, above, dict.fromkeys(missing, 1.0))
+            yield _both(0.6, grasp)
             yield Move(0.2 + row.pause())
-            yield Move(0.4, **_grips({side: GRIP[side] for side in missing}))
-            yield Move(0.5, **above)
+            yield _both(0.4, {}, {side: GRIP[side] for side in missing})
+            yield _both(0.5, above)
 
     def _meet(self, row: Row, meet: Float[np.ndarray, "3"]) -> Iterator[Move]:
         """The socket stands upright in the middle, the peg above and beside it, then over it."""
@@ -72,21 +73,29 @@ class PegInsertionExpert(ScriptedExpert):
         right = self._carried(row, "right", meet + [BESIDE_M, 0, over])
         yield Move(1.1, left=left, right=right)
         yield Move(0.2 + row.pause())
-        yield Move(0.7, right=self._aimed(row, -APART_M))
+        yield Move(0.7, right=self._aimed(row, -APART_M), watched=())
 
     def _insert(self, row: Row) -> Iterator[Move]:
-        """Aim from outside until the peg points into the channel, then push; come out where that fails."""
-        for _ in range(4):
-            yield Move(0.35, right=self._aimed(row, -0.012), watched=())
-            yield Move(0.15, watched=())
-            if self._miss_m(row) < 0.3 * self.task.clearance_m:
-                break
-        yield Move(0.3, right=self._aimed(row, 0.006), watched=())
-        yield Move(0.25, right=self._aimed(row, 0.015), watched=())
+        """Aim until the peg points into the channel, then push; come out where that fails."""
         pin = self.task.socket_length_m / 2 - PIN_RADIUS_M
-        yield Move(0.5, right=self._aimed(row, pin + PRESS_M), watched=())
-        yield Move(0.3, watched=())
-        yield Move(0.3, right=self._aimed(row, -0.012), watched=())
+        yield Move(SETTLE_S, watched=())
+        while self._in_hand(row, "left") and self._in_hand(row, "right"):
+            for _ in range(3):
+                yield Move(0.35, right=self._aimed(row, -0.008), watched=())
+                yield Move(SETTLE_S, watched=())
+                if self._miss_m(row) < 0.3 * self.task.clearance_m:
+                    break
+            # Feel for the hole, on the rim where need be.
+            for _ in range(4):
+                yield Move(0.3, right=self._aimed(row, 0.004), watched=())
+                if self._depth_m(row) > 0.002:
+                    break
+            else:
+                continue
+            yield Move(0.25, right=self._aimed(row, 0.015), watched=())
+            for _ in range(2):
+                yield Move(0.45, right=self._aimed(row, pin + PRESS_M), watched=())
+                yield Move(0.15, watched=())
 
     def _in_hand(self, row: Row, side: str) -> bool:
         """Whether the object has been lifted and is where the hand is."""
@@ -107,33 +116,41 @@ class PegInsertionExpert(ScriptedExpert):
 
     def _carried(self, row: Row, side: str, position: Float[np.ndarray, "3"]) -> Pose:
         """The pose, about level, that stands the object in the hand upright at a place."""
-        columns = slice(0, 6) if side == "left" else slice(7, 13)
-        hand = _Frame(*self.reach[side].place(row.view.joint_pos[columns]))
-        held = _seen(row, OBJECT[side])
+        hand, held = self._hand(row, side), _seen(row, OBJECT[side])
         levelled = LEVEL[side] @ hand.rotation.T @ held.rotation
-        goal = _Frame(position, _alike(UP, levelled))
-        where = goal @ held.inverse() @ hand
+        where = _Frame(position, _alike(UP, levelled)) @ held.inverse() @ hand
         return row.pose(side, where.position, where.rotation, near=row.home(side))
 
     def _aimed(self, row: Row, depth_m: float) -> Pose:
         """The right hand's pose for the peg's lower end to be this deep in the channel.
 
-        The arm is moved by what is still missing, whatever its sag.
+        The arm is sent as much further as the peg is seen to be away, whatever the arm's sag.
         """
         socket, peg = _seen(row, "socket"), _seen(row, "peg")
         along = (self.task.socket_length_m + self.task.peg_length_m) / 2 - depth_m
-        goal = _Frame(
-            socket.position + along * _upward(socket), _alike(socket.rotation, peg.rotation)
-        )
-        hand = _Frame(*self.reach["right"].place(self.bound(row._index, "right")))
-        where = goal @ peg.inverse() @ hand
+        goal = socket.position + along * _upward(socket)
+        turn = _alike(socket.rotation, peg.rotation)
+        sent = _Frame(*self.reach["right"].place(row.bound("right")))
+        where = _Frame(goal, turn) @ peg.inverse() @ sent
         return row.pose("right", where.position, where.rotation)
+
+    def _hand(self, row: Row, side: str) -> "_Frame":
+        """Where a gripper is, by the angles of its joints."""
+        return _Frame(*self.reach[side].place(np.asarray(row.view.joint_pos)[self._arms[side]]))
+
+    def _end(self, row: Row) -> Float[np.ndarray, "3"]:
+        """The peg's lower end, in the socket's axes (m)."""
+        socket, peg = _seen(row, "socket"), _seen(row, "peg")
+        end = peg.position - _upward(peg) * self.task.peg_length_m / 2 - socket.position
+        return np.array([end @ _upward(socket), *(socket.rotation.T @ end)[1:]])
 
     def _miss_m(self, row: Row) -> float:
         """How far from the channel's axis the peg's lower end is seen."""
-        socket, peg = _seen(row, "socket"), _seen(row, "peg")
-        end = peg.position - _upward(peg) * self.task.peg_length_m / 2
-        return float(np.abs((socket.rotation.T @ (end - socket.position))[1:]).max())
+        return float(np.abs(self._end(row)[1:]).max())
+
+    def _depth_m(self, row: Row) -> float:
+        """How deep in the channel the peg's lower end is seen."""
+        return self.task.socket_length_m / 2 - float(self._end(row)[0])
 
 
 class _Frame(NamedTuple):
@@ -166,6 +183,13 @@ def _upward(frame: _Frame) -> Float[np.ndarray, "3"]:
     return frame.rotation[:, 0] * np.sign(frame.rotation[2, 0])
 
 
-def _grips(openings: dict[str, float]) -> dict[str, float]:
-    """Openings by side, as a `Move` wants them."""
-    return {f"{side}_grip": opening for side, opening in openings.items()}
+def _both(seconds: float, poses: dict[str, Pose], grips: dict[str, float] | None = None) -> Move:
+    """A move of the arms and grippers that are named."""
+    grips = grips or {}
+    return Move(
+        seconds,
+        left=poses.get("left"),
+        right=poses.get("right"),
+        left_grip=grips.get("left"),
+        right_grip=grips.get("right"),
+    )

@@ -111,6 +111,10 @@ class Row:
         """A random error of a grasp (m)."""
         return self.rng.normal(0, 1, 3) * self._expert.manner.slip_m
 
+    def bound(self, side: str) -> Float[np.ndarray, "6"]:
+        """Joint angles at which an arm's present move ends (rad)."""
+        return self._expert.bound(self._index, side)
+
     def home(self, side: str) -> Pose:
         """The pose at which episodes start."""
         reach = self._expert.reach[side]
@@ -132,7 +136,7 @@ class Row:
             near: a pose to start the search from; where the arm is bound now, by default.
         """
         reach = self._expert.reach[side]
-        start = near.angles if near is not None else self._expert.bound(self._index, side)
+        start = near.angles if near is not None else self.bound(side)
         angles, _ = reach.solve(np.asarray(position, float), rotation, start)
         return Pose(angles, reach.command(angles) - angles)
 
@@ -145,7 +149,7 @@ class Row:
     ) -> list[Pose]:
         """Poses along the straight line from where the arm is bound now to somewhere else."""
         reach = self._expert.reach[side]
-        near = Pose(self._expert.bound(self._index, side), np.zeros(6))
+        near = Pose(self.bound(side), np.zeros(6))
         start, turn = reach.place(near.angles)
         poses: list[Pose] = []
         for share in np.arange(1, points + 1) / points:
