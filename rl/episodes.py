@@ -350,4 +350,5 @@ def _by_column(stack: Snapshot) -> Snapshot:
         fields={name: np.asfortranarray(array) for name, array in stack.fields.items()},
         task=stack.task,
         fingerprint=stack.fingerprint,
+        table=stack.table,
     )
