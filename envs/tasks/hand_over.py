@@ -75,13 +75,13 @@ class HandOver(Task):
     """Width and height of the bar."""
     mass_kg: float = 0.07
     """Mass of the bar."""
-    start_x_m: tuple[float, float] = (0.36, 0.46)
+    start_x_m: tuple[float, float] = (0.37, 0.47)
     """The bar's centre starts between these, in x."""
     start_y_m: tuple[float, float] = (-0.30, -0.23)
     """The bar's centre starts between these, in y."""
     start_yaw_rad: tuple[float, float] = (0.8, 1.8)
     """The bar starts turned by an angle between these; at about 1.3 it points at the arm."""
-    goal_x_m: tuple[float, float] = (-0.46, -0.36)
+    goal_x_m: tuple[float, float] = (-0.47, -0.37)
     """The goal lies between these, in x."""
     goal_y_m: tuple[float, float] = (-0.30, -0.23)
     """The goal lies between these, in y."""

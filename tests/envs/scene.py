@@ -1,7 +1,7 @@
 """States placed by hand, for audits of what counts as success."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import mujoco
 import numpy as np
@@ -70,14 +70,27 @@ class Scene:
         mujoco.mj_forward(self._env.model, self.data)
 
     def play(
-        self, closing: tuple[str, ...] = (), steps: int = 30, opening: tuple[str, ...] = ()
+        self,
+        closing: tuple[str, ...] = (),
+        steps: int = 30,
+        opening: tuple[str, ...] = (),
+        carry: Mapping[str, float] | None = None,
     ) -> Iterator[dict]:
-        """Hold everything where it is, close or open some grippers; what every step says."""
+        """Hold everything where it is, close or open some grippers; what every step says.
+
+        `carry` sets what the task remembers, by the names of its carry.
+        """
         env, model = self._env, self._env.model
         env.reset(seed=0)
         kept = env.take()
         row = np.zeros_like(kept.row[0])
         mujoco.mj_getState(model, self.data, row, int(mujoco.mjtState.mjSTATE_INTEGRATION))
+        kept.carry.update(
+            {
+                f"task.{n}": np.full_like(kept.carry[f"task.{n}"], v)
+                for n, v in (carry or {}).items()
+            }
+        )
         env.restore(dataclasses.replace(kept, row=np.repeat(row[None], env.num_envs, axis=0)))
         hold = np.asarray(env.view().joint_pos)
         bias = np.array([self.data.joint(name).qfrc_bias[0] for name in env.workcell.action_names])
