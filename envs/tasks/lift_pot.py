@@ -198,10 +198,6 @@ class LiftPot(Task):
             "held": self.success(view, carry) * 1.0,
         }
 
-    def metrics(self, view: View, carry: LiftPotCarry) -> dict[str, Array]:
-        cosine = jnp.clip(matrix(view.body_quat["pot"])[2, 2], -1, 1)
-        return {"clearance_m": self._clearance_m(view), "tilt_rad": jnp.arccos(cosine)}
-
     def success(self, view: View, carry: LiftPotCarry) -> Bool[Array, ""]:
         return carry.held_s >= self.hold_s - 1e-4
 

@@ -319,9 +319,6 @@ def test_lifted_means_every_corner_of_a_level_pot(turn: Rotation, z: float):
     if abs(lowest - TASK.lift_m) > 1e-5 and abs(tilt - TASK.tilt_max_rad) > 1e-3:
         lifted = bool(TASK._lifted(seen(turn, place, balls)))
         assert lifted == (lowest > TASK.lift_m and tilt < TASK.tilt_max_rad)
-    said = TASK.metrics(seen(turn, place, balls), LiftPotCarry(jnp.float32(0)))
-    assert float(said["clearance_m"]) == pytest.approx(lowest, abs=1e-5)
-    assert float(said["tilt_rad"]) == pytest.approx(tilt, abs=2e-3)
 
 
 @settings(max_examples=25, deadline=None)
