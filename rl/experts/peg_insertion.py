@@ -21,6 +21,8 @@ GRASP_M = {"left": -0.02, "right": 0.025}
 on the table points up when the hand has turned level: the peg's outer end goes down into the socket."""
 GRASP_HEIGHT_M = {"left": 0.009, "right": 0.005}
 """Height of the gripper site at the grasp."""
+LIFT_M = {"left": 0.09, "right": 0.14}
+"""How high above the grasp the hands wait and lift; the peg passes over the socket later."""
 GRIP = {"left": 0.3, "right": 0.0}
 """Opening that presses on the object."""
 MEET_M = np.array([0.0, -0.019, 0.165])
@@ -58,7 +60,7 @@ class PegInsertionExpert(ScriptedExpert):
             grasp: dict[str, Pose] = {}
             for side in missing:
                 place, rotation = self._grasp(row, side)
-                above[side] = row.pose(side, place + [0, 0, 0.1], rotation, near=OVER)
+                above[side] = row.pose(side, place + [0, 0, LIFT_M[side]], rotation, near=OVER)
                 grasp[side] = row.pose(side, place, rotation, near=above[side])
             yield _both(1.0, above, dict.fromkeys(missing, 1.0))
             yield _both(0.6, grasp)
