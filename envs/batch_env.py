@@ -381,7 +381,10 @@ class BatchEnv(VectorEnv):
             final[row] = {name: values[row].copy() for name, values in obs.items()}
         ended = {}
         for name in list(info):
-            ended |= {name: info[name] & done, f"_{name}": done}
+            ended |= {
+                name: np.where(done, info[name], 0).astype(info[name].dtype),
+                f"_{name}": done,
+            }
         info.update(final_obs=final, _final_obs=done, final_info=ended, _final_info=done)
         self.begin(self._next_keys(rows), rows)
         for part, padded in _parts(rows):

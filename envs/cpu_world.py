@@ -1,7 +1,6 @@
 """The CPU engine: many simulations of one model, exact, on all cores."""
 
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 
 import mujoco
 import numpy as np
@@ -105,14 +104,17 @@ class CpuWorld:
         ctrl = self._bound["ctrl"]
         rows = np.arange(self.num_sims) if active is None else active
         # A command that does not change needs no switch: the same bits, in fewer engine calls.
-        switch = np.where((before == after).all(axis=1), 0, switch)[rows]
-        ctrl[rows] = before[rows]
-        # Calls of few substeps for all rows are as quick as one: each goes on from the one before.
-        for start, end in pairwise((*np.union1d(0, switch), substeps)):
-            changing = rows[switch == start]
-            ctrl[changing] = after[changing]
-            stage = _VEL if end == substeps else _NONE
-            self.batch.step(rows, nstep=int(end - start), stage=stage)
+        switch = np.where((before == after).all(axis=1), 0, switch)
+        # By the substep of their switch, so that no simulation leaves the cache more than once.
+        for first in range(substeps):
+            group = rows[switch[rows] == first]
+            if not len(group):
+                continue
+            if first:
+                ctrl[group] = before[group]
+                self.batch.step(group, nstep=first)
+            ctrl[group] = after[group]
+            self.batch.step(group, nstep=substeps - first, stage=_VEL)
         if pushing:
             self._bound["xfrc_applied"][:, self._pushed, :3] = 0
 
