@@ -6,7 +6,7 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from regrasp.assets.things import Part, Thing
 
@@ -18,10 +18,16 @@ SINK_M = 0.003
 """A hand may be this much too low."""
 HALF_WIDTH_M, THICKNESS_M, LENGTH_M = 0.009, 0.010, 0.04
 """Of a tip: along the fingers' sides, in the direction in which they close, and upwards."""
-WIDEST_M = 0.050
-"""The tips open to 58 mm."""
-ROOMS_M = (0.009, 0.006, 0.003)
+WIDEST_M, OPEN_M = 0.046, 0.0586
+"""Of what is taken; of the gap between open tips."""
+SQUARE_RAD, ASKEW_RAD = (0.0,), (-0.3, 0.3, -0.6, 0.6)
+"""A gripper closes square to the sides of a part or, if something is in the way, askew: the part turns."""
+ROOMS_M = (0.009, 0.0065, 0.004)
 """Gaps that are tried between an open tip and what it takes, best first."""
+NEIGHBOUR_M = 0.1
+"""Points further away than this are in nobody's way."""
+TIGHT_M, WIDE_M = 0.002, 0.008
+"""The tips keep the first distance from everything else, and rather the second."""
 LEVEL = 0.35
 """Axes whose vertical component is smaller count as horizontal."""
 SPACING_M = 0.007
@@ -38,7 +44,7 @@ class Grasp(NamedTuple):
     width_m: float
     """Of what is between the tips."""
     room_m: float
-    """Between an open tip and what it takes; 0: something is in the way."""
+    """Between an open tip and what it takes."""
     cost_m: float
     """Low is good."""
 
@@ -60,21 +66,43 @@ def grasps(
         ground_m: height of what it lies on.
     """
     own = pos + surface(thing) @ rotation.T
-    found = []
+    others = others[(np.abs(others - pos) < NEIGHBOUR_M).all(axis=1)]
+    for spread, tight in ((SQUARE_RAD, TIGHT_M), (ASKEW_RAD, 0.0)):
+        found = []
+        for site, across in _places(thing, pos, rotation, ground_m, spread):
+            grasp = _fit(site, across, own, others, pos, tight)
+            if grasp is not None:
+                found.append(grasp)
+        if found:
+            return sorted(found, key=lambda grasp: grasp.cost_m)
+    return []
+
+
+def _places(
+    thing: Thing, pos: np.ndarray, rotation: np.ndarray, ground_m: float, spread: tuple[float, ...]
+) -> Iterator[tuple[Float[np.ndarray, "3"], Float[np.ndarray, "2"]]]:
+    """Where the gripper site may be, and which way it may close: across a part, or askew by so much."""
     for part in thing.parts:
         middle = pos + rotation @ part.pos_m
-        for offset, across in product(_offsets(part, rotation), _directions(part, rotation)):
+        for square, offset in product(_directions(part, rotation), _offsets(part, rotation)):
+            if abs(square @ offset[:2]) > 0.5 * np.linalg.norm(offset):
+                continue
             at = middle + offset
             lowest = max(ground_m + GROUND_M, at[2] - BELOW_M)
-            for low in np.arange(lowest, max(at[2] - BITE_M, lowest) + 1e-4, 0.002):
-                grasp = _fit(np.array([*at[:2], low]), across, own, others, pos)
-                if grasp is not None:
-                    found.append(grasp)
-    return sorted(found, key=lambda grasp: grasp.cost_m)
+            highest = max(at[2] - BITE_M, lowest)
+            for askew, low in product(spread, np.arange(lowest, highest + 1e-4, 0.002)):
+                c, s = np.cos(askew), np.sin(askew)
+                across = np.array([c * square[0] - s * square[1], s * square[0] + c * square[1]])
+                yield np.array([*at[:2], low]), across
 
 
 def _fit(
-    site: np.ndarray, across: np.ndarray, own: np.ndarray, others: np.ndarray, pos: np.ndarray
+    site: np.ndarray,
+    across: np.ndarray,
+    own: np.ndarray,
+    others: np.ndarray,
+    pos: np.ndarray,
+    tight: float,
 ) -> Grasp | None:
     """The tips about what is between them, if it is not too wide and they do not stand on it."""
     axes = np.stack([across, [-across[1], across[0]]], axis=1)
@@ -87,25 +115,33 @@ def _fit(
     width, middle = high - low, (high + low) / 2
     if not 0.008 < width <= WIDEST_M:
         return None
-    near = others[
-        (others[:, 2] > site[2] - SINK_M) & (np.abs(others[:, :2] - site[:2]) < 0.06).all(axis=1)
-    ]
-    uv = np.concatenate([own_uv[above], (near[:, :2] - site[:2]) @ axes]) - [middle, 0]
-    room = next((room for room in ROOMS_M if not _blocked(uv, width, room).any()), 0.0)
-    if room == 0 and _blocked(own_uv[above] - [middle, 0], width, ROOMS_M[-1]).any():
+    near = others[others[:, 2] > site[2] - SINK_M]
+    uv = (near[:, :2] - site[:2]) @ axes - [middle, 0]
+    own_uv = own_uv[above] - [middle, 0]
+    for room in ROOMS_M:
+        if width + 2 * room < OPEN_M and _clearance(own_uv, width, room) > 0:
+            clearance = _clearance(uv, width, room)
+            if clearance > tight:
+                break
+    else:
         return None
     at = np.array([*site[:2] + axes @ [middle, 0], site[2]])
-    # Far from the middle things turn in the hand; a tip in a narrow gap pushes the neighbour.
-    cost = np.linalg.norm((at - pos)[:2]) + (ROOMS_M[0] - room) + (0.05 if room == 0 else 0)
-    cost += 0.2 * width + 0.3 * max(site[2] + BELOW_M - pos[2], 0)
+    # Far from the middle things turn in the hand; a tip in a narrow gap may land on the neighbour.
+    cost = np.linalg.norm((at - pos)[:2]) + (ROOMS_M[0] - room) + 2 * max(WIDE_M - clearance, 0)
+    cost += 0.5 * width + 0.3 * max(site[2] + BELOW_M - pos[2], 0)
     return Grasp(at, float(np.arctan2(-across[0], across[1])), width, room, float(cost))
 
 
-def _blocked(uv: Float[np.ndarray, "n 2"], width: float, room: float) -> Bool[np.ndarray, " n"]:
-    """Which points would be inside of an open tip: across and along, from the middle between the tips."""
-    from_face = np.abs(uv[:, 0]) - width / 2
-    inside = (from_face > 0.001) & (from_face < room + THICKNESS_M + 0.001)
-    return inside & (np.abs(uv[:, 1]) < HALF_WIDTH_M + 0.003)
+def _clearance(uv: Float[np.ndarray, "n 2"], width: float, room: float) -> float:
+    """Distance (m) of the nearest point from where the tips are, open and closing; negative: inside.
+
+    Points are given across and along, from the middle between the tips.
+    """
+    if not len(uv):
+        return np.inf
+    depth = np.abs(uv[:, 0]) - width / 2
+    across = np.maximum(0.001 - depth, depth - room - THICKNESS_M)
+    return float(np.maximum(across, np.abs(uv[:, 1]) - HALF_WIDTH_M).min())
 
 
 def _directions(part: Part, rotation: np.ndarray) -> Iterator[Float[np.ndarray, "2"]]:

@@ -1,7 +1,7 @@
 """A scripted teacher of tidy: each hand clears its own half, and they take turns over the tray."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -22,16 +22,21 @@ from regrasp.rl.experts.script import HUMAN, Manner, Move, Pose, Row, ScriptedEx
 
 HIGH_M = 0.11
 """Height of the gripper site above the table on the way."""
-HOVER_M, LIFT_M = 0.015, 0.065
+HOVER_M, LIFT_M = 0.008, 0.065
 """It stops this far above the top of a thing, to aim, and carries a thing this high."""
 STANDING_M = 0.009
 """A hand that ends this much too high stands on something."""
 DROP_M = 0.007
 """What is put down is let go this far above the floor of the tray, and falls."""
-SQUEEZE_M = 0.010
+SQUEEZE_M = 0.007
 """How much narrower the fingers are told to be than what they hold."""
 OPEN_M = 0.012
 """How far the tips open around what they let go, both together."""
+FAR_M = 0.34
+"""Things further than this from the middle, in x, are too near to the arm's own base."""
+LEAVING_M, NARROW_M = 0.10, 0.02
+"""A hand that is so far from the middle, in x, lets the other one come over the tray; so far outside of
+the tray it needs the same permission."""
 NEAR_M, PATIENCE = 0.003, 8
 """The hand is where it should be within this; it waits for so many looks at most."""
 SLOTS_X_M = (0.0525, 0.045, 0.06, 0.035, 0.07)
@@ -123,7 +128,7 @@ class _Work:
                 if not away:
                     yield self._move(self.row.home(self.hand.side), 0.9, 0.3)
                     away = True
-                yield Move(0.2)
+                yield Move(0.4)
                 continue
             away = False
             thing, grasp = chosen
@@ -138,18 +143,19 @@ class _Work:
         if self._near_tray(site):
             yield from self._turn()
         top = self.row.position(thing.name)[2] + thing.reach_up(self.row.rotation(thing.name))
-        wide = self._opening(grasp.width_m + 2 * max(grasp.room_m, 0.004))
+        wide = self._opening(grasp.width_m + 2 * grasp.room_m)
         high = self._pose([*site[:2], TABLE_TOP_M + HIGH_M], grasp.yaw_rad)
         hover = self._pose([*site[:2], top + HOVER_M], grasp.yaw_rad, high)
         low = self._pose(site, grasp.yaw_rad, hover)
         yield self._move([high, hover], self._seconds(high) + 0.3, wide)
         yield from self._settle([*site[:2], top + HOVER_M])
-        yield self._move(low, 0.55)
-        yield Move(0.5 * self.row.pause())
-        yield from self._settle(site)
+        # Slowly, for joints lag differently; slower still after a failure.
+        yield replace(self._move(low, 0.5 + 0.2 * self.tries[thing.name]), watched=())
         if self._site()[2] > site[2] + STANDING_M:
             yield self._move(hover, 0.4)
             return
+        yield Move(0.5 * self.row.pause())
+        yield from self._settle(site)
         yield self._move(None, 0.35, self._opening(grasp.width_m - 2 * SQUEEZE_M))
         lifted = self._pose(site + [0, 0, LIFT_M], grasp.yaw_rad, low)
         yield self._move(lifted, 0.5)
@@ -179,7 +185,8 @@ class _Work:
         best: tuple[float, Thing, Grasp] | None = None
         for thing in self.task.things:
             pos = np.asarray(view.body_pos[thing.name])
-            if pos[0] * self.hand.sign < 0 or self._is_in(pos) or thing.name in self.board.taken:
+            mine = 0 <= pos[0] * self.hand.sign < FAR_M
+            if not mine or self._is_in(pos) or thing.name in self.board.taken:
                 continue
             others = [self._walls]
             for other in self.task.things:
@@ -220,7 +227,7 @@ class _Work:
         return self.task.floor_m if self._over_tray(pos) else TABLE_TOP_M
 
     def _near_tray(self, pos: Float[np.ndarray, "3"]) -> bool:
-        return abs(pos[0]) < self.task.tray_half_m[0] + WALL_M
+        return abs(pos[0]) < self.task.tray_half_m[0] + NARROW_M
 
     def _offset(self, thing: Thing) -> Float[np.ndarray, "3"]:
         """From the gripper site to a thing, now (m)."""
@@ -263,9 +270,15 @@ class _Work:
 
     def _turn(self) -> Iterator[Move]:
         """Wait until the other hand has left the tray."""
-        while self.board.over_tray not in (None, self.hand.side):
+        while self.board.over_tray not in (None, self.hand.side) or self._other_is_near():
             yield Move(0.04)
         self.board.over_tray = self.hand.side
+
+    def _other_is_near(self) -> bool:
+        """Whether the other hand is still about to leave the tray."""
+        other = "left" if self.hand.side == "right" else "right"
+        site = np.asarray(self.row.view.site_pos[f"{other}/gripper"])
+        return self.board.over_tray is None and -self.hand.sign * site[0] < LEAVING_M
 
     def _leave(self) -> None:
         if self.board.over_tray == self.hand.side:
