@@ -217,9 +217,6 @@ class HandOver(Task):
             "placed": self.success(view, carry) * 1.0,
         }
 
-    def metrics(self, view: View, carry: HandOverCarry) -> dict[str, Array]:
-        return {"miss_m": self._miss_m(view), "stage": carry.stage * 1.0}
-
     def success(self, view: View, carry: HandOverCarry) -> Bool[Array, ""]:
         return carry.rest_s >= self.rest_s - 1e-4
 

@@ -383,7 +383,7 @@ def test_bars_that_look_the_same_are_seen_the_same(turn: Rotation):
 def test_the_goal_is_seen_where_it_lies():
     view = seen(LEVELLED, at_goal(0.03, y_m=0.04), {})
     np.testing.assert_allclose(OBSERVE(view, START)["goal_pos"], GOAL_M, atol=1e-7)
-    assert float(TASK.metrics(view, START)["miss_m"]) == pytest.approx(0.05, abs=1e-6)
+    assert float(TASK._miss_m(view)) == pytest.approx(0.05, abs=1e-6)
 
 
 # ---- starts and settings ----
