@@ -69,7 +69,7 @@ class HandOver(Task):
     Dropped, thrown or set down on the way, it has to be passed again.
     """
 
-    horizon_s: float = 13.0
+    horizon_s: float = 14.0
     bar_length_m: float = 0.12
     bar_width_m: float = 0.03
     """Width and height of the bar."""

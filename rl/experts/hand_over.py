@@ -52,16 +52,20 @@ class HandOverExpert(ScriptedExpert):
     """The right hand picks the bar up by one end, the left one takes the other end and puts it down."""
 
     def script(self, row: Row) -> Iterator[Move]:
-        yield from self._pick(row)
-        yield from self._pass(row)
-        yield from self._place(row)
+        for part in (self._pick, self._pass, self._place):
+            yield from part(row)
+            if not self._lifted(row):
+                break
+        yield Move(1.2, left=row.home("left"), right=row.home("right"))
 
     def _pick(self, row: Row) -> Iterator[Move]:
         first = True
         while True:
-            outwards = row.position("bar") - [*BASE_M["right"], 0]
-            bar = frame(row.rotation("bar"), outwards)
-            spot, hand = self._end(row, bar) + row.slip() * [1, 1, 0], bar @ TILT["right"]
+            place, axis = row.position("bar"), row.rotation("bar")[:, 0]
+            axis = axis * np.sign(axis[:2] @ (place[:2] - BASE_M["right"]))
+            bar = turned(float(np.arctan2(axis[1], axis[0])), np.eye(3))
+            place[2] = TABLE_TOP_M + self.task.bar_width_m / 2
+            spot, hand = end_of(bar, place) + row.slip() * [1, 1, 0], bar @ TILT["right"]
             above = row.pose("right", spot + [0, 0, LIFT_M], hand, near=self._facing("right", spot))
             yield Move(1.25 if first else 0.7, right=above, right_grip=1.0)
             yield Move(0.15)
@@ -72,10 +76,11 @@ class HandOverExpert(ScriptedExpert):
             ready = row.pose("left", READY_M, LEVEL["left"] @ TILT["left"], near=AHEAD)
             up = row.straight("right", spot + [0, 0, LIFT_M], hand)
             yield Move(0.45, right=up, left=ready if first else None, left_grip=1.0)
-            if row.position("bar")[2] > 0.04 or row.elapsed_s > LATEST_RETRY_S:
+            if self._lifted(row) or row.elapsed_s > LATEST_RETRY_S:
                 return
             first = False
             yield Move(0.25, right_grip=1.0)
+            yield Move(0.15)
 
     def _pass(self, row: Row) -> Iterator[Move]:
         meet = MEET_M + row.rng.normal(0, 1, 3) * self.manner.meet_spread_m
@@ -83,7 +88,7 @@ class HandOverExpert(ScriptedExpert):
         yield Move(0.25 + row.pause())
         # The left hand aims at where the bar is now; with both on it nobody looks.
         bar = frame(row.rotation("bar"), np.array([1.0, 0.0, 0.0]))
-        spot, hand = self._end(row, bar), bar @ TILT["left"]
+        spot, hand = end_of(bar, row.position("bar")), bar @ TILT["left"]
         yield Move(0.45, left=row.pose("left", spot - BEFORE_M * hand[:, 0], hand))
         yield Move(0.45, left=row.straight("left", spot, hand))
         yield Move(0.1 + row.pause(), watched=("left",))
@@ -138,9 +143,15 @@ class HandOverExpert(ScriptedExpert):
         offset = held.T @ (place - row.position("bar"))
         return row.pose(side, centre + there @ offset, there @ held.T @ hand, near)
 
-    def _end(self, row: Row, bar: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3"]:
-        """Where a gripper site takes the bar as it is seen now (m); `bar` points away from that arm."""
-        return row.position("bar") - FROM_MIDDLE_M * bar[:, 0] - BELOW_M * bar[:, 2]
+    @staticmethod
+    def _lifted(row: Row) -> bool:
+        """Whether the bar is seen in the air."""
+        return row.position("bar")[2] > TABLE_TOP_M + 0.8 * LIFT_M
+
+
+def end_of(bar: Float[np.ndarray, "3 3"], place: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
+    """Where a gripper site takes a bar of these axes, which points away from the arm (m)."""
+    return place - FROM_MIDDLE_M * bar[:, 0] - BELOW_M * bar[:, 2]
 
 
 def frame(
