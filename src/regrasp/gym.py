@@ -41,7 +41,8 @@ def make(
     Args:
         task: a task's name, such as "transfer_cube".
         num_envs: simulations.
-        backend: the engine; "cpu" is exact, float64, on all cores.
+        backend: the engine; "cpu" is exact, float64, on all cores; "mjx" and "warp" are float32,
+            for an accelerator.
         threads: of the engine; 0: one per core.
         randomize: "nominal", "table" (the task's own), or a `Table`.
         observe: "state": joints and object poses.
@@ -58,13 +59,19 @@ def make(
     from regrasp.errors import unknown
     from regrasp.randomization import randomizer_for
 
-    if backend != "cpu":
-        raise unknown("backend", backend, ["cpu"])
     if observe != "state":
         raise unknown("observation", observe, ["state"])
     found = load_task(task)
     randomizer = randomizer_for(task, randomize)
-    return BatchEnv(found, num_envs, randomizer=randomizer, threads=threads, seed=seed, **options)
+    return BatchEnv(
+        found,
+        num_envs,
+        backend=backend,
+        randomizer=randomizer,
+        threads=threads,
+        seed=seed,
+        **options,
+    )
 
 
 def make_vector(task: str, num_envs: int, **options: Any) -> Any:
