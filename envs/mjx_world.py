@@ -386,8 +386,8 @@ def check_installed(impl: str) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if jax.default_backend() == "cpu" and not any(flag in flags for flag in CPU_FLAGS):
         raise InputError(
-            "MJX on the CPU hangs without an XLA option that must be set before jax is first imported: "
-            f"import regrasp before jax, or set XLA_FLAGS={CPU_FLAGS[0]}"
+            "MJX on the CPU hangs without an XLA option that must be set before JAX first computes: "
+            f"import regrasp before that, or set XLA_FLAGS={CPU_FLAGS[0]}"
         )
 
 

@@ -18,6 +18,7 @@ from regrasp.assets.objects import add_contact_sensor
 from regrasp.envs.task import Initial, Task
 from regrasp.envs.tasks.parts import (
     BAR_SYMMETRIES,
+    RESTING_M,
     TABLE_TOP_M,
     matrix,
     nearest_symmetric,
@@ -159,7 +160,7 @@ class HandOver(Task):
         x, y, yaw, *goal = (
             jax.random.uniform(k, (), jnp.float32, *r) for k, r in zip(keys, ranges, strict=True)
         )
-        z = jnp.float32(TABLE_TOP_M + self.bar_width_m / 2)
+        z = jnp.float32(RESTING_M + self.bar_width_m / 2)
         zero = jnp.float32(0)
         return Initial(
             {"bar": upright(x, y, z, yaw), "goal_x": goal[0][None], "goal_y": goal[1][None]},

@@ -17,6 +17,7 @@ from regrasp.assets import SIDES
 from regrasp.assets.objects import add_contact_sensor
 from regrasp.envs.task import Initial, Task
 from regrasp.envs.tasks.parts import (
+    RESTING_M,
     TABLE_TOP_M,
     matrix,
     six,
@@ -164,8 +165,8 @@ class LiftPot(Task):
         x, y, yaw, first, radius = (
             jax.random.uniform(k, (), jnp.float32, *r) for k, r in zip(keys, ranges, strict=True)
         )
-        qpos = {"pot": upright(x, y, jnp.float32(TABLE_TOP_M), yaw)}
-        z = jnp.float32(TABLE_TOP_M + self.wall_m + self.ball_radius_m + DROP_M)
+        qpos = {"pot": upright(x, y, jnp.float32(RESTING_M), yaw)}
+        z = jnp.float32(RESTING_M + self.wall_m + self.ball_radius_m + DROP_M)
         for i, name in enumerate(self.ball_names):
             angle = yaw + first + 2 * np.pi * i / self.balls
             across, along = radius * jnp.sin(angle), radius * jnp.cos(angle)

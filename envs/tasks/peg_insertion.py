@@ -20,6 +20,7 @@ from regrasp.envs.tasks.parts import (
     BAR_SYMMETRIES,
     BOX_SYMMETRIES,
     OPPOSITE,
+    RESTING_M,
     TABLE_TOP_M,
     matrix,
     nearest_symmetric,
@@ -158,7 +159,7 @@ class PegInsertion(Task):
         ranges += (self.socket_x_m, self.socket_y_m, self.start_yaw_rad)
         low, high = np.array(ranges, np.float32).T
         x, y, yaw, x2, y2, yaw2 = jax.random.uniform(key, (6,), jnp.float32, low, high)
-        z, z2 = (jnp.float32(TABLE_TOP_M + half) for half in self._resting_m)
+        z, z2 = (jnp.float32(RESTING_M + half) for half in self._resting_m)
         start = {"peg": upright(x, y, z, yaw), "socket": upright(x2, y2, z2, yaw2)}
         return Initial(start, PegInsertionCarry(jnp.bool_(False), jnp.float32(0)))
 

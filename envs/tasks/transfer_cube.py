@@ -17,7 +17,7 @@ from regrasp.assets import SIDES
 from regrasp.assets.objects import add_contact_sensor, add_cube
 from regrasp.envs.task import Initial, Task
 from regrasp.envs.tasks.parts import (
-    TABLE_TOP_M,
+    RESTING_M,
     matrix,
     nearest_symmetric,
     six,
@@ -87,7 +87,7 @@ class TransferCube(Task):
         x, y, yaw = (
             jax.random.uniform(k, (), jnp.float32, *r) for k, r in zip(keys, ranges, strict=True)
         )
-        z = jnp.float32(TABLE_TOP_M + self.half_size_m)
+        z = jnp.float32(RESTING_M + self.half_size_m)
         return Initial({"cube": upright(x, y, z, yaw)}, TransferCubeCarry(jnp.float32(0)))
 
     def update(self, view: View, carry: TransferCubeCarry) -> TransferCubeCarry:

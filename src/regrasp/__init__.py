@@ -45,9 +45,11 @@ _choose_opengl()
 
 
 def _choose_compiler() -> None:
-    """MJX on the CPU hangs without this XLA option, which is read when JAX starts."""
+    """MJX on the CPU hangs without this XLA option, which is read when JAX first computes."""
     flags = os.environ.get("XLA_FLAGS", "")
-    if "jax" not in sys.modules and "--xla_cpu_use_fusion_emitters" not in flags:
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    late = bridge is not None and getattr(bridge, "backends_are_initialized", lambda: True)()
+    if not late and "--xla_cpu_use_fusion_emitters" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
 
 

@@ -17,7 +17,7 @@ from regrasp import BatchEnv
 from regrasp.assets import SIDES
 from regrasp.envs import View, episode_keys
 from regrasp.envs.tasks.lift_pot import REACH_YAW_RAD, LiftPot, LiftPotCarry
-from regrasp.envs.tasks.parts import TABLE_TOP_M, matrix
+from regrasp.envs.tasks.parts import RESTING_M, TABLE_TOP_M, matrix
 from regrasp.errors import InputError
 from regrasp.rl.experts import load_expert
 
@@ -234,7 +234,7 @@ def test_starts_lie_in_the_box_with_all_balls_apart_and_inside():
         assert high - 0.001 < pot[:, column].max() <= high
     yaw = 2 * np.arctan2(pot[:, 6], pot[:, 3])
     assert (np.histogram(yaw, 8, TASK.start_yaw_rad)[0] > 400).all()
-    np.testing.assert_allclose(pot[:, 2], TABLE_TOP_M, atol=1e-7)
+    np.testing.assert_allclose(pot[:, 2], RESTING_M, atol=1e-7)
     # With the largest balls and the smallest pot of the table, too.
     balls = np.stack([np.asarray(starts[name], float)[:, :3] for name in TASK.ball_names])
     turn = Rotation.from_rotvec(-yaw[:, None] * [0, 0, 1])

@@ -11,7 +11,7 @@ from tests.envs.scene import DOWN, GRASP_M, LEVEL, OPEN_M, Scene, successes
 
 from regrasp import BatchEnv
 from regrasp.envs import View
-from regrasp.envs.tasks.parts import _CUBE_SYMMETRIES, TABLE_TOP_M, nearest_symmetric
+from regrasp.envs.tasks.parts import _CUBE_SYMMETRIES, RESTING_M, TABLE_TOP_M, nearest_symmetric
 from regrasp.envs.tasks.transfer_cube import TransferCube, TransferCubeCarry
 
 TASK = TransferCube()
@@ -126,7 +126,7 @@ def test_starts_lie_in_the_square_and_turn_all_ways():
         assert high - 0.001 < pose[:, column].max() <= high
     yaw = 2 * np.arctan2(pose[:, 6], pose[:, 3])
     assert (np.histogram(yaw, 8, (-np.pi, np.pi))[0] > 400).all()
-    np.testing.assert_allclose(pose[:, 2], TABLE_TOP_M + HALF_M, atol=1e-7)
+    np.testing.assert_allclose(pose[:, 2], RESTING_M + HALF_M, atol=1e-7)
 
 
 SENSORS = tuple(TASK.watch().sensors)

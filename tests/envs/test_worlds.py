@@ -149,5 +149,5 @@ def test_success_can_be_reached(task: str):
 
 
 def test_an_unknown_engine_is_refused():
-    with pytest.raises(InputError, match="unknown backend 'gpu'.*choose one of cpu, mjx, warp"):
+    with pytest.raises(InputError, match=r"unknown backend 'gpu'.*choose one of cpu, mjx, warp"):
         regrasp.make("transfer_cube", 1, backend="gpu")
