@@ -33,6 +33,8 @@ APART_M = 0.03
 """From the socket's mouth to the peg's end, before it goes in."""
 SETTLE_S = 0.25
 """A late, soft arm arrives this much after its command."""
+IN_M = 0.002
+"""What is deeper than this is not standing on the rim."""
 PRESS_M = 0.004
 """How far beyond the pin the peg is sent."""
 UP = Rotation.from_euler("y", -0.5 * np.pi).as_matrix()
@@ -78,22 +80,23 @@ class PegInsertionExpert(ScriptedExpert):
         yield Move(0.7, right=self._aimed(row, -APART_M), watched=())
 
     def _insert(self, row: Row) -> Iterator[Move]:
-        """Aim until the peg points into the channel, then push; come out where that fails."""
+        """Aim until the peg points into the channel, feel for it on the rim, then push."""
         pin = self.task.socket_length_m / 2 - PIN_RADIUS_M
         yield Move(SETTLE_S, watched=())
         while self._in_hand(row, "left") and self._in_hand(row, "right"):
-            for _ in range(3):
-                yield Move(0.35, right=self._aimed(row, -0.008), watched=())
-                yield Move(SETTLE_S, watched=())
-                if self._miss_m(row) < 0.3 * self.task.clearance_m:
-                    break
-            # Feel for the hole, on the rim where need be.
-            for _ in range(4):
+            if self._depth_m(row) < IN_M:
+                for _ in range(3):
+                    yield Move(0.35, right=self._aimed(row, -0.008), watched=())
+                    yield Move(SETTLE_S, watched=())
+                    if self._miss_m(row) < 0.3 * self.task.clearance_m:
+                        break
                 yield Move(0.3, right=self._aimed(row, 0.004), watched=())
-                if self._depth_m(row) > 0.002:
-                    break
-            else:
-                continue
+                for _ in range(6):
+                    if self._depth_m(row) > IN_M:
+                        break
+                    yield Move(0.25, right=self._aimed(row, 0.001), watched=())
+                else:
+                    continue
             yield Move(0.25, right=self._aimed(row, 0.015), watched=())
             for _ in range(2):
                 yield Move(0.45, right=self._aimed(row, pin + PRESS_M), watched=())
