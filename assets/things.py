@@ -36,8 +36,8 @@ class Thing:
     symmetries: Float[np.ndarray, "_ 3 3"]
     """Rotations after which it looks the same."""
     rgba: tuple[float, float, float, float]
-    turns: bool = False
-    """Whether it also looks the same turned about its x axis by any angle."""
+    turns: int = 0
+    """It also looks the same turned by any angle about: 0 no axis, 1 its x axis, 2 every axis."""
 
     @property
     def geoms(self) -> tuple[str, ...]:
@@ -77,9 +77,7 @@ _FLIP = _diagonal((1, 1, 1), (-1, 1, -1))
 
 THINGS = (
     Thing("block", 0.047, (Part((0.0175, 0.020, 0.024)),), _BOX, (0.85, 0.62, 0.35, 1.0)),
-    Thing(
-        "marker", 0.030, (Part((0.021, 0, 0), 0.0135),), _FLIP, (0.15, 0.35, 0.75, 1.0), turns=True
-    ),
+    Thing("marker", 0.030, (Part((0.021, 0, 0), 0.0135),), _FLIP, (0.15, 0.35, 0.75, 1.0), turns=1),
     Thing(
         "cup",
         0.060,
@@ -98,7 +96,7 @@ THINGS = (
         _HALF_TURN,
         (0.45, 0.28, 0.16, 1.0),
     ),
-    Thing("ball", 0.034, (Part((0, 0, 0), 0.020),), _NONE, (0.95, 0.55, 0.10, 1.0), turns=True),
+    Thing("ball", 0.034, (Part((0, 0, 0), 0.020),), _NONE, (0.95, 0.55, 0.10, 1.0), turns=2),
     Thing(
         "dumbbell",
         0.080,
@@ -109,7 +107,7 @@ THINGS = (
         ),
         _FLIP,
         (0.30, 0.33, 0.36, 1.0),
-        turns=True,
+        turns=1,
     ),
     Thing(
         "lid",
@@ -121,7 +119,7 @@ THINGS = (
 )
 """Masses: our choice, of wood, plastic, rubber and stoneware at these sizes."""
 FRICTION = (0.8, 0.005, 0.0001)
-ROLLING_M = 0.001
+ROLLING_M = 0.002
 """Rolling friction of what is round: it comes to rest, as on a cloth."""
 
 

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from regrasp.assets import SIDES
 from regrasp.assets.things import THINGS, Thing, add_thing
 from regrasp.envs.task import Initial, Task
-from regrasp.envs.tasks.parts import TABLE_TOP_M, matrix, six, split, upright
+from regrasp.envs.tasks.parts import RESTING_M, TABLE_TOP_M, matrix, six, split, upright
 from regrasp.envs.view import View, Watch
 from regrasp.errors import InputError, check_positive, check_within
 
@@ -46,6 +46,7 @@ class Tidy(Task):
     """Put everything into the tray, with both arms."""
 
     horizon_s: float = 50.0
+    contacts: int = 96
     objects: int = len(THINGS)
     """How many things, the first of the list; 1 to 8."""
     touching: int = 2
@@ -146,55 +147,47 @@ class Tidy(Task):
 
     def initial(self, key: Array) -> Initial:
         keys = jax.random.split(key, 4)
+        # What is not there is placed too, last, and left out.
         order = jax.random.permutation(keys[0], self.objects)
+        pairs = jnp.append(order, jnp.arange(self.objects, len(THINGS))).reshape(-1, 2)
         # Two strips on either side of the tray; the first ones hold the pairs that touch.
         right = jnp.array([0, 1]) ^ jax.random.bernoulli(keys[1]).astype(int)
         outer = jax.random.bernoulli(keys[2], shape=(2,)).astype(int)
-        strips = jnp.stack([jnp.concatenate([right, right]), jnp.concatenate([outer, 1 - outer])])
-        poses = jnp.zeros((self.objects, 3))
-        for i, strip_key in enumerate(jax.random.split(keys[3], 4)):
-            pair = order[2 * i : 2 * i + 2]
-            if len(pair):
-                placed = self._strip(strip_key, pair, strips[:, i], i < self.touching)
-                poses = poses.at[pair].set(placed)
-        rest = TABLE_TOP_M + np.array([thing.rest_m for thing in self.things], np.float32)
-        qpos = {
-            thing.name: upright(poses[i, 0], poses[i, 1], jnp.float32(rest[i]), poses[i, 2])
-            for i, thing in enumerate(self.things)
-        }
-        at = jnp.concatenate([poses[:, :2], rest[:, None]], axis=1)
-        return Initial(qpos, TidyCarry(at, jnp.float32(0)))
+        strips = jnp.stack([jnp.tile(right, 2), jnp.append(outer, 1 - outer)], axis=1)
+        touch = jnp.arange(len(pairs)) < min(self.touching, self.objects // 2)
+        placed = jax.vmap(self._strip)(jax.random.split(keys[3], len(pairs)), pairs, strips, touch)
+        poses = jnp.zeros((len(THINGS), 3)).at[pairs].set(placed)[: self.objects]
+        rest = RESTING_M + jnp.array([thing.rest_m for thing in self.things], jnp.float32)
+        free = jax.vmap(upright)(poses[:, 0], poses[:, 1], rest, poses[:, 2])
+        qpos = {thing.name: free[i] for i, thing in enumerate(self.things)}
+        return Initial(qpos, TidyCarry(free[:, :3], jnp.float32(0)))
 
-    def _strip(self, key: Array, pair: Array, strip: Array, touch: bool) -> Float[Array, "pair 3"]:
-        """Where one thing or two lie in a strip along y: x, y (m) and yaw (rad).
+    def _strip(
+        self, key: Array, pair: Int[Array, "2"], strip: Int[Array, "2"], touch: Bool[Array, ""]
+    ) -> Float[Array, "2 3"]:
+        """Where two things lie in a strip along y: x, y (m) and yaw (rad).
 
         Each has its own half of the strip, or they touch, somewhere in it.
         """
         right, outer = strip
         width = (self.start_x_m[1] - self.start_x_m[0]) / 2
         length = self.start_y_m[1] - self.start_y_m[0]
-        middle_y = sum(self.start_y_m) / 2
         u = jax.random.uniform(key, (8,), jnp.float32)
-        yaw = 2 * np.pi * u[:2]
-        reach = jnp.array([thing.reach_m for thing in self.things])[pair]
-        if touch and len(pair) == 2:
-            lean = LEAN_RAD * (2 * u[2] - 1) + np.pi / 2
-            way = jnp.stack([jnp.cos(lean), jnp.sin(lean)])
-            apart = touching_distance(pair, yaw, way, self.things) - PRESS_M
-            between = jnp.stack([-way, way]) * apart / 2
-            low, high = (
-                f(between - s * reach[:, None], 0) for f, s in ((jnp.min, 1), (jnp.max, -1))
-            )
-        else:
-            between = jnp.array([[0, -length / 4], [0, length / 4]])[: len(pair)]
-            low, high = -reach[:, None] * jnp.ones(2), reach[:, None] * jnp.ones(2)
-            length = length / 2
-        room = jnp.maximum(jnp.array([width, length]) - (high - low), 0)
-        jitter = (u[3:7].reshape(2, 2)[: len(low)] if low.ndim == 2 else u[3:5]) - 0.5
-        at = between - (low + high) / 2 + jitter * room
+        yaw, lean = 2 * np.pi * u[:2], LEAN_RAD * (2 * u[2] - 1)
+        reach = jnp.array([thing.reach_m for thing in THINGS])[pair][:, None]
+        # Apart: each about the middle of its half, as far off as there is room.
+        own = jnp.array([width, length / 2]) - 2 * reach
+        apart = jnp.array([[0, -length / 4], [0, length / 4]]) + (u[3:7].reshape(2, 2) - 0.5) * own
+        # Touching: about their common middle, and moved together.
+        way = jnp.stack([-jnp.sin(lean), jnp.cos(lean)])
+        between = jnp.stack([-way, way]) * (touching_distance(pair, yaw, way) - PRESS_M) / 2
+        low, high = jnp.min(between - reach, axis=0), jnp.max(between + reach, axis=0)
+        common = jnp.maximum(jnp.array([width, length]) - (high - low), 0)
+        together = between - (low + high) / 2 + (u[3:5] - 0.5) * common
         middle_x = self.start_x_m[0] + (0.5 + outer) * width
-        x = jnp.where(right, middle_x, -middle_x) + at[:, 0]
-        return jnp.stack([x, at[:, 1] + middle_y, yaw[: len(pair)]], axis=1)
+        middle = jnp.stack([jnp.where(right, middle_x, -middle_x), sum(self.start_y_m) / 2])
+        at = middle + jnp.where(touch, together, apart)
+        return jnp.concatenate([at, yaw[:, None]], axis=1)
 
     def update(self, view: View, carry: TidyCarry) -> TidyCarry:
         at = self._positions(view)
@@ -222,17 +215,17 @@ class Tidy(Task):
         """What is not there is seen as lying placed at the origin."""
         arms, grippers = split(view.joint_pos)
         absent = len(THINGS) - self.objects
-        rotations = [
-            six(canonical(matrix(view.body_quat[t.name]), t.symmetries, t.turns))
-            for t in self.things
-        ]
-        nothing = six(jnp.eye(3))
+        quats = jnp.stack([view.body_quat[thing.name] for thing in self.things])
+        symmetries = jnp.asarray(_SYMMETRIES[: self.objects])
+        turns = jnp.array([thing.turns for thing in self.things])
+        rotations = jax.vmap(canonical)(jax.vmap(matrix)(quats), symmetries, turns)
+        nothing = jnp.tile(six(jnp.eye(3)), absent)
         return {
             "joint_pos": arms,
             "gripper": grippers,
             "target": view.target,
             "thing_pos": jnp.pad(self._positions(view).ravel(), (0, 3 * absent)),
-            "thing_rot": jnp.concatenate([*rotations, *[nothing] * absent]),
+            "thing_rot": jnp.append(jax.vmap(six)(rotations).ravel(), nothing),
             "placed": jnp.pad(self.placed(view) * 1.0, (0, absent), constant_values=1.0),
         }
 
@@ -257,26 +250,26 @@ class Tidy(Task):
 
 
 def canonical(
-    rotation: Float[Array, "3 3"], symmetries: Float[np.ndarray, "_ 3 3"], turns: bool
+    rotation: Float[Array, "3 3"], symmetries: Float[Array, "n 3 3"], turns: Int[Array, ""]
 ) -> Float[Array, "3 3"]:
     """The rotation nearest to the identity among those after which a thing looks the same.
 
-    What looks the same turned about x by any angle is turned about x by the best one.
+    For `turns` see `Thing`; about its x axis a thing is turned by the best angle.
     """
     candidates = rotation @ symmetries
-    if turns:
-        c = candidates
-        cos, sin = c[:, 1, 1] + c[:, 2, 2], c[:, 1, 2] - c[:, 2, 1]
-        size = jnp.sqrt(cos**2 + sin**2) + 1e-9
-        cos, sin = cos / size, sin / size
-        y = cos[:, None] * c[:, :, 1] + sin[:, None] * c[:, :, 2]
-        z = cos[:, None] * c[:, :, 2] - sin[:, None] * c[:, :, 1]
-        candidates = jnp.stack([c[:, :, 0], y, z], axis=2)
-    return candidates[jnp.argmax(jnp.trace(candidates, axis1=1, axis2=2))]
+    x, y, z = (candidates[:, :, i] for i in range(3))
+    cos, sin = y[:, 1] + z[:, 2], z[:, 1] - y[:, 2]
+    size = jnp.maximum(jnp.hypot(cos, sin), 1e-9)
+    cos, sin = (
+        jnp.where(turns == 1, v / size, still)[:, None] for v, still in ((cos, 1), (sin, 0))
+    )
+    candidates = jnp.stack([x, cos * y + sin * z, cos * z - sin * y], axis=2)
+    nearest = candidates[jnp.argmax(jnp.trace(candidates, axis1=1, axis2=2))]
+    return jnp.where(turns == 2, jnp.eye(3), nearest)
 
 
 def touching_distance(
-    pair: Array, yaw: Float[Array, "2"], way: Float[Array, "2"], things: tuple[Thing, ...]
+    pair: Int[Array, "2"], yaw: Float[Array, "2"], way: Float[Array, "2"]
 ) -> Float[Array, ""]:
     """How far apart (m) two things must stand on a table, one from the other along `way`, just to touch.
 
@@ -284,8 +277,8 @@ def touching_distance(
     t n.way <= h_A(n) + h_B(-n), with h the support functions. Of the directions we take the sides of the
     shapes, at many elevations, and enough others for what is round.
     """
-    half, radius, pos, there = (jnp.asarray(a)[pair] for a in _table(things))
-    rest = jnp.array([thing.rest_m for thing in things])[pair]
+    half, radius, pos, there = (jnp.asarray(a)[pair] for a in _PARTS)
+    rest = jnp.array([thing.rest_m for thing in THINGS])[pair]
     # Directions: (n, 3).
     azimuth = jnp.concatenate(
         [jnp.linspace(0, 2 * np.pi, 64, endpoint=False)]
@@ -310,17 +303,28 @@ def touching_distance(
     return jnp.max(jnp.where(meets, high, 0.0))
 
 
-def _table(things: tuple[Thing, ...]) -> tuple[np.ndarray, ...]:
-    """The parts of all things as arrays, as many for each: half, radius, pos, whether it is there."""
+def _padded(
+    things: tuple[Thing, ...],
+) -> tuple[tuple[np.ndarray, ...], Float[np.ndarray, "things n 3 3"]]:
+    """Of all things, as many each: parts (half, radius, pos, whether it is there) and symmetries."""
     most = max(len(thing.parts) for thing in things)
     half, pos = np.zeros((2, len(things), most, 3), np.float32)
     radius = np.zeros((len(things), most), np.float32)
     there = np.zeros((len(things), most), bool)
+    alike = np.tile(np.eye(3, dtype=np.float32), (len(things), max(map(_ways, things)), 1, 1))
     for i, thing in enumerate(things):
+        alike[i, : _ways(thing)] = thing.symmetries
         for j, part in enumerate(thing.parts):
             half[i, j], radius[i, j], pos[i, j] = part
             there[i, j] = True
-    return half, radius, pos, there
+    return (half, radius, pos, there), alike
+
+
+def _ways(thing: Thing) -> int:
+    return len(thing.symmetries)
+
+
+_PARTS, _SYMMETRIES = _padded(THINGS)
 
 
 def _needed_m() -> tuple[float, float]:
