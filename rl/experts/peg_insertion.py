@@ -11,7 +11,7 @@ from regrasp.assets import SIDES
 from regrasp.envs.tasks.parts import BAR_SYMMETRIES
 from regrasp.envs.tasks.peg_insertion import PIN_RADIUS_M, PegInsertion
 from regrasp.rl.experts.ik import DOWN, LEVEL
-from regrasp.rl.experts.script import Move, Pose, Row, ScriptedExpert, turned
+from regrasp.rl.experts.script import STILL_RAD_S, Move, Pose, Row, ScriptedExpert, turned
 
 OBJECT = {"left": "socket", "right": "peg"}
 INWARD = {"left": 1.0, "right": -1.0}
@@ -31,10 +31,12 @@ BESIDE_M = 0.12
 """The peg first comes to this far beside the place above the socket."""
 APART_M = 0.03
 """From the socket's mouth to the peg's end, before it goes in."""
-SETTLE_S = 0.25
-"""A late, soft arm arrives this much after its command."""
+SETTLE_S = (0.08, 0.4)
+"""Waits for the arm to stand still last from this to that long."""
 IN_M = 0.002
 """What is deeper than this is not standing on the rim."""
+STROKE_M = 0.025
+"""How far the peg is pushed between two looks."""
 PRESS_M = 0.004
 """How far beyond the pin the peg is sent."""
 UP = Rotation.from_euler("y", -0.5 * np.pi).as_matrix()
@@ -80,27 +82,44 @@ class PegInsertionExpert(ScriptedExpert):
         yield Move(0.7, right=self._aimed(row, -APART_M), watched=())
 
     def _insert(self, row: Row) -> Iterator[Move]:
-        """Aim until the peg points into the channel, feel for it on the rim, then push."""
+        """Bring the peg into the channel, and push; again where that fails."""
         pin = self.task.socket_length_m / 2 - PIN_RADIUS_M
-        yield Move(SETTLE_S, watched=())
+        yield from self._settle(row)
         while self._in_hand(row, "left") and self._in_hand(row, "right"):
-            if self._depth_m(row) < IN_M:
-                for _ in range(3):
-                    yield Move(0.35, right=self._aimed(row, -0.008), watched=())
-                    yield Move(SETTLE_S, watched=())
-                    if self._miss_m(row) < 0.3 * self.task.clearance_m:
-                        break
-                yield Move(0.3, right=self._aimed(row, 0.004), watched=())
-                for _ in range(6):
-                    if self._depth_m(row) > IN_M:
-                        break
-                    yield Move(0.25, right=self._aimed(row, 0.001), watched=())
-                else:
-                    continue
-            yield Move(0.25, right=self._aimed(row, 0.015), watched=())
-            for _ in range(2):
-                yield Move(0.45, right=self._aimed(row, pin + PRESS_M), watched=())
-                yield Move(0.15, watched=())
+            yield from self._enter(row)
+            before = 0.0
+            while (depth := self._depth_m(row)) > before + IN_M:
+                before = depth if depth < pin - IN_M else 0.0
+                goal = min(depth + STROKE_M, pin + PRESS_M)
+                yield Move(0.35, right=self._aimed(row, goal), watched=())
+                yield from self._settle(row)
+            if depth > IN_M:
+                # It has jammed.
+                yield Move(0.3, right=self._aimed(row, depth - 0.005), watched=())
+
+    def _enter(self, row: Row) -> Iterator[Move]:
+        """Aim from outside until the peg points into the channel, then feel for it on the rim."""
+        while self._depth_m(row) <= IN_M and self._in_hand(row, "right"):
+            for _ in range(3):
+                yield Move(0.35, right=self._aimed(row, -0.008), watched=())
+                yield from self._settle(row)
+                if self._miss_m(row) < 0.3 * self.task.clearance_m:
+                    break
+            yield Move(0.3, right=self._aimed(row, 0.004), watched=())
+            for _ in range(6):
+                if self._depth_m(row) > IN_M:
+                    break
+                yield Move(0.25, right=self._aimed(row, 0.001), watched=())
+
+    def _settle(self, row: Row) -> Iterator[Move]:
+        """Wait until the right arm stands still: where it is late or soft, it arrives after its command."""
+        yield Move(SETTLE_S[0], watched=())
+        end = row.elapsed_s + SETTLE_S[1] - SETTLE_S[0]
+        while row.elapsed_s < end:
+            velocity = np.asarray(row.view.joint_vel)[self._arms["right"]]
+            if np.abs(velocity).max() < STILL_RAD_S:
+                break
+            yield Move(0.04, watched=())
 
     def _in_hand(self, row: Row, side: str) -> bool:
         """Whether the object has been lifted and is where the hand is."""
