@@ -14,10 +14,8 @@ from rich.table import Table
 
 from regrasp import BatchEnv
 from regrasp.envs import TASKS
+from regrasp.envs.targets import EVERY_S, random_targets
 from regrasp.errors import InputError, unknown
-
-TARGETS_EVERY_S = 0.5
-"""How long random joint targets are held."""
 
 
 def device() -> str:
@@ -78,20 +76,8 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def random_targets(
-    env: BatchEnv, rng: np.random.Generator, hold_s: float = TARGETS_EVERY_S
-) -> Iterator[Float32[np.ndarray, "envs action"]]:
-    """Actions without end: joint targets over the full range, new ones every `hold_s`."""
-    hold = max(1, round(hold_s / env.task.control_dt_s))
-    low, high = env.control.low, env.control.high
-    while True:
-        targets = rng.uniform(low, high, (env.num_envs, len(low))).astype(np.float32)
-        for _ in range(hold):
-            yield targets
-
-
 def smooth_targets(
-    env: BatchEnv, rng: np.random.Generator, every_s: float = TARGETS_EVERY_S
+    env: BatchEnv, rng: np.random.Generator, every_s: float = EVERY_S
 ) -> Iterator[Float32[np.ndarray, "envs action"]]:
     """Actions without end that change at every step, as a policy's do: straight lines in joint space.
 

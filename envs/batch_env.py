@@ -485,8 +485,8 @@ def _scatter(whole: Carry, part: Carry, rows: Array) -> Carry:
     return jax.tree.map(lambda a, b: a.at[rows].set(b, mode="drop"), whole, part)
 
 
-def _leaves(carry: Carry) -> list[tuple[str, Array]]:
-    """The arrays of a carry with their paths as names."""
+def _leaves(carry: Any) -> list[tuple[str, Any]]:
+    """The arrays of a carry, or their shapes, with their paths as names."""
     return [
         (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(carry)

@@ -71,7 +71,15 @@ def run_folder(finished, here: Path) -> Path:
     ("command", "says"),
     [
         ("runn transfer_cube", "unknown verb 'runn': did you mean 'run'?"),
-        ("frobnicate", "choose one of clone, demos, eval, export, gap, improve, report, run"),
+        (
+            "frobnicate",
+            "choose one of certify, clone, demos, eval, export, gap, improve, randomization, report",
+        ),
+        ("certify --tasks transfer_cub", "unknown task 'transfer_cub': did you mean"),
+        (
+            "certify --backends gpu",
+            "unknown backend 'gpu': did you mean 'cpu'? choose one of cpu, mjx, warp",
+        ),
         ("run transfer_cub", "unknown task 'transfer_cub': did you mean 'transfer_cube'?"),
         ("demos transfer_cub", "unknown task 'transfer_cub'"),
         ("eval nowhere --task transfer_cub", "unknown task 'transfer_cub'"),

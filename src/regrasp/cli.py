@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json as jsonlib
+import os
 import re
 import sys
 import time
@@ -22,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from regrasp.envs.certify import CertifyConfig
 from regrasp.errors import InputError, unknown
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
@@ -174,6 +176,32 @@ def gap(
     _answer(json, found.to_json(), str(found))
 
 
+def certify(
+    config: Flat[CertifyConfig] = CertifyConfig(), markdown: bool = False, json: bool = False
+) -> None:
+    """Try whether kept states have the same future, bit for bit, on every engine.
+
+    Exit code 1 if an engine that promises it fails anywhere.
+
+    Args:
+        config: What to certify, and on how much.
+        markdown: Print Markdown tables.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from functools import partial
+
+    from regrasp.envs.certify import certify
+    from regrasp.gym import make
+
+    # Another process plays on the same accelerator: neither may take all of its memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    with _bars() as progress:
+        found = certify(config, partial(make, randomize="table"), progress("certify"))
+    _answer(json, found.to_json(), found.markdown() if markdown else str(found))
+    if not found.passed:
+        sys.exit(1)
+
+
 def report(
     task: Task = "transfer_cube", seed: int = 0, folder: Path | None = None, json: bool = False
 ) -> None:
@@ -243,6 +271,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "export": export,
     "eval": eval_,
     "gap": gap,
+    "certify": certify,
     "randomization": randomization,
     "report": report,
 }
