@@ -86,6 +86,8 @@ class HandOverExpert(ScriptedExpert):
         meet = MEET_M + row.rng.normal(0, 1, 3) * self.manner.meet_spread_m
         yield Move(1.25, right=self._carry(row, "right", meet, np.pi, near=AHEAD))
         yield Move(0.25 + row.pause())
+        if not self._lifted(row):
+            return
         # The left hand aims at where the bar is now; with both on it nobody looks.
         bar = frame(row.rotation("bar"), np.array([1.0, 0.0, 0.0]))
         spot, hand = end_of(bar, row.position("bar")), bar @ TILT["left"]
