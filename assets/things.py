@@ -47,12 +47,11 @@ class Thing:
     @property
     def rest_m(self) -> float:
         """Height of its origin when it rests on a table at height 0."""
-        return max(p.half_m[2] + p.radius_m - p.pos_m[2] for p in self.parts)
+        return self.extends(np.array([0.0, 0.0, -1.0]))
 
-    def reach_up(self, rotation: Float[np.ndarray, "3 3"]) -> float:
-        """How far it extends above its origin when it is turned like this (axes as columns)."""
-        up = rotation[2]
-        return max(float(up @ p.pos_m + np.abs(up) @ p.half_m) + p.radius_m for p in self.parts)
+    def extends(self, way: Float[np.ndarray, "3"]) -> float:
+        """How far it extends from its origin in a direction of its own frame (a unit vector)."""
+        return max(float(way @ p.pos_m + np.abs(way) @ p.half_m) + p.radius_m for p in self.parts)
 
     @property
     def reach_m(self) -> float:

@@ -26,7 +26,7 @@ ROOMS_M = (0.009, 0.0065, 0.004)
 """Gaps that are tried between an open tip and what it takes, best first."""
 NEIGHBOUR_M = 0.1
 """Points further away than this are in nobody's way."""
-TIGHT_M, WIDE_M = 0.002, 0.008
+TIGHT_M, WIDE_M = 0.003, 0.01
 """The tips keep the first distance from everything else, and rather the second."""
 LEVEL = 0.35
 """Axes whose vertical component is smaller count as horizontal."""
@@ -67,7 +67,7 @@ def grasps(
     """
     own = pos + surface(thing) @ rotation.T
     others = others[(np.abs(others - pos) < NEIGHBOUR_M).all(axis=1)]
-    for spread, tight in ((SQUARE_RAD, TIGHT_M), (ASKEW_RAD, 0.0)):
+    for spread, tight in ((SQUARE_RAD, TIGHT_M), (ASKEW_RAD, 0.001)):
         found = []
         for site, across in _places(thing, pos, rotation, ground_m, spread):
             grasp = _fit(site, across, own, others, pos, tight)
@@ -117,7 +117,10 @@ def _fit(
         return None
     near = others[others[:, 2] > site[2] - SINK_M]
     uv = (near[:, :2] - site[:2]) @ axes - [middle, 0]
-    own_uv = own_uv[above] - [middle, 0]
+    # What sticks out of the thing itself, beside the tips, may be in their way too.
+    own_uv = (own_uv - [middle, 0])[above]
+    sticks_out = np.abs(own_uv[:, 0]) > width / 2 + 0.001
+    uv = np.concatenate([uv, own_uv[sticks_out]])
     for room in ROOMS_M:
         if width + 2 * room < OPEN_M and _clearance(own_uv, width, room) > 0:
             clearance = _clearance(uv, width, room)

@@ -1,6 +1,6 @@
 """A scripted teacher of tidy: each hand clears its own half, and they take turns over the tray."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -24,8 +24,12 @@ HIGH_M = 0.11
 """Height of the gripper site above the table on the way."""
 HOVER_M, LIFT_M = 0.008, 0.065
 """It stops this far above the top of a thing, to aim, and carries a thing this high."""
-STANDING_M = 0.009
-"""A hand that ends this much too high stands on something."""
+FEEL_M, BUMP_M = 0.006, 0.007
+"""On its way down it makes sure, this far below the top, that it is not this much too high: on something."""
+HELD_M = 0.06
+"""What is nearer to the gripper site than this after lifting is in the hand."""
+CROWDED_M = 0.03
+"""Where there is no room, things are let go this much higher."""
 DROP_M = 0.007
 """What is put down is let go this far above the floor of the tray, and falls."""
 SQUEEZE_M = 0.007
@@ -39,7 +43,7 @@ LEAVING_M, NARROW_M = 0.10, 0.02
 the tray it needs the same permission."""
 NEAR_M, PATIENCE = 0.003, 8
 """The hand is where it should be within this; it waits for so many looks at most."""
-SLOTS_X_M = (0.0525, 0.045, 0.06, 0.035, 0.07)
+SLOTS_X_M = (0.0525, 0.04, 0.065, 0.025, 0.01)
 SLOTS_Y_M = (
     0.105,
     -0.035,
@@ -138,41 +142,50 @@ class _Work:
             self._leave()
 
     def _fetch(self, thing: Thing, grasp: Grasp) -> Iterator[Move]:
+        """Take a thing and put it into the tray; give up where that goes wrong."""
         self.tries[thing.name] = self.tries.get(thing.name, 0) + 1
-        site = grasp.pos_m + self.row.slip() * [1, 1, 0.3]
+        held = yield from self._pick(thing, grasp)
+        if held:
+            yield from self._turn()
+            yield from self._put(thing, grasp)
+
+    def _pick(self, thing: Thing, grasp: Grasp) -> Generator[Move, None, bool]:
+        """Returns whether the thing has been lifted."""
+        site, yaw = grasp.pos_m + self.row.slip() * [1, 1, 0.3], grasp.yaw_rad
         if self._near_tray(site):
             yield from self._turn()
-        top = self.row.position(thing.name)[2] + thing.reach_up(self.row.rotation(thing.name))
+        top = self.row.position(thing.name)[2] + thing.extends(self.row.rotation(thing.name)[2])
+        high = self._pose([*site[:2], TABLE_TOP_M + HIGH_M], yaw)
+        hover = self._pose([*site[:2], top + HOVER_M], yaw, high)
         wide = self._opening(grasp.width_m + 2 * grasp.room_m)
-        high = self._pose([*site[:2], TABLE_TOP_M + HIGH_M], grasp.yaw_rad)
-        hover = self._pose([*site[:2], top + HOVER_M], grasp.yaw_rad, high)
-        low = self._pose(site, grasp.yaw_rad, hover)
         yield self._move([high, hover], self._seconds(high) + 0.3, wide)
         yield from self._settle([*site[:2], top + HOVER_M])
-        # Slowly, for joints lag differently; slower still after a failure.
-        yield replace(self._move(low, 0.5 + 0.2 * self.tries[thing.name]), watched=())
-        if self._site()[2] > site[2] + STANDING_M:
-            yield self._move(hover, 0.4)
-            return
+        # Slowly, for joints lag differently, and slower after a failure. Nobody pushes on after a bump.
+        slower = 0.1 * self.tries[thing.name]
+        for height in sorted({max(site[2], top - FEEL_M), site[2]}, reverse=True):
+            stage = self._pose([*site[:2], height], yaw, hover)
+            yield replace(self._move(stage, 0.3 + slower), watched=())
+            if self._site()[2] > height + BUMP_M:
+                yield self._move(hover, 0.4)
+                return False
         yield Move(0.5 * self.row.pause())
         yield from self._settle(site)
         yield self._move(None, 0.35, self._opening(grasp.width_m - 2 * SQUEEZE_M))
-        lifted = self._pose(site + [0, 0, LIFT_M], grasp.yaw_rad, low)
-        yield self._move(lifted, 0.5)
-        held = self._offset(thing)
-        if np.linalg.norm(held) > 0.06:
-            yield self._move(None, 0.25, wide)
-            return
-        yield from self._turn()
-        slot = self._slot(thing, grasp)
-        # The thing lies in the hand as it does now; over the tray the fingers close along y.
-        x, y = slot - (turned(-grasp.yaw_rad, np.eye(3)) @ held)[:2]
-        rest = self.task.floor_m + site[2] - self._ground(site) + DROP_M
-        over = self._pose([x, y, rest + LIFT_M], 0.0, lifted)
-        down = self._pose([x, y, rest], 0.0, over)
+        yield self._move(self._pose(site + [0, 0, LIFT_M], yaw, hover), 0.5)
+        return bool(np.linalg.norm(self._offset(thing)) < HELD_M)
+
+    def _put(self, thing: Thing, grasp: Grasp) -> Iterator[Move]:
+        """The thing lies in the hand as it does now."""
+        slot, yaw, free = self._slot(thing, grasp)
+        held = turned(yaw - grasp.yaw_rad, np.eye(3)) @ self._offset(thing)
+        hangs = thing.extends(-self.row.rotation(thing.name)[2]) - held[2]
+        # Where there is no room it falls on top of something, from higher.
+        low = self.task.floor_m + hangs + DROP_M + (CROWDED_M if free < 0.001 else 0)
+        x, y = slot - held[:2]
+        over = self._pose([x, y, low + LIFT_M], yaw)
         yield self._move(over, self._seconds(over))
-        yield from self._settle([x, y, rest + LIFT_M])
-        yield self._move(down, 0.5)
+        yield from self._settle([x, y, low + LIFT_M])
+        yield self._move(self._pose([x, y, low], yaw, over), 0.5)
         yield Move(0.3 * self.row.pause())
         yield self._move(None, 0.25, self._opening(grasp.width_m + OPEN_M))
         yield self._move(over, 0.4)
@@ -237,34 +250,37 @@ class _Work:
         """Where the gripper is (m)."""
         return np.asarray(self.row.view.site_pos[f"{self.hand.side}/gripper"])
 
-    def _slot(self, thing: Thing, grasp: Grasp) -> Float[np.ndarray, "2"]:
-        """Where in this hand's half of the tray there is room for a thing as it will hang in the hand."""
+    def _slot(self, thing: Thing, grasp: Grasp) -> tuple[Float[np.ndarray, "2"], float, float]:
+        """Where in this hand's half of the tray there is room for a thing as it hangs in the hand.
+
+        Returns:
+            Where to put it (m), the yaw of the hand (rad), and how much room there is around (m).
+        """
         around = [self._walls]
         for other in self.task.things:
             at = self.row.position(other.name)
             if other is not thing and self._over_tray(at):
                 around.append(at + surface(other) @ self.row.rotation(other.name).T)
         tree = KDTree(np.concatenate(around)[:, :2])
-        rotation = turned(-grasp.yaw_rad, self.row.rotation(thing.name))
-        own = (surface(thing) @ rotation.T)[:, :2]
-        # The tips, when they let go.
+        own = surface(thing) @ self.row.rotation(thing.name).T
+        # The tips, when they let go, in the frame of the hand.
         tip = grasp.width_m / 2 + OPEN_M / 2 + THICKNESS_M
-        held = turned(-grasp.yaw_rad, np.eye(3)) @ self._offset(thing)
-        tips = (
-            np.array([[s * HALF_WIDTH_M, t * tip] for s in (-1, 0, 1) for t in (-1, 1)]) - held[:2]
-        )
-        # Points beyond the walls are not near them, but not inside either.
-        shape = np.unique(np.round(np.concatenate([own, tips]) / GRAIN_M), axis=0) * GRAIN_M
-        best, most = np.zeros(2), -np.inf
-        for out, along in product(SLOTS_X_M, SLOTS_Y_M):
-            slot = np.array([self.hand.sign * out, self.task.tray_y_m + along])
-            inside = np.abs(slot + shape - [0, self.task.tray_y_m]) < self.task.tray_half_m
-            free = tree.query(slot + shape)[0].min() if inside.all() else -1.0
-            if free > most:
-                best, most = slot, free
-            if most >= ROOM_M:
-                break
-        return best
+        tips = [[s * HALF_WIDTH_M, t * tip, 0] for s in (-1, 0, 1) for t in (-1, 1)]
+        tips = np.array(tips) @ turned(grasp.yaw_rad, np.eye(3)).T - self._offset(thing)
+        best, turn, most = np.zeros(2), 0.0, -np.inf
+        for yaw in (0.0, np.pi / 2):
+            shape = np.concatenate([own, tips]) @ turned(yaw - grasp.yaw_rad, np.eye(3)).T
+            shape = np.unique(np.round(shape[:, :2] / GRAIN_M), axis=0) * GRAIN_M
+            for out, along in product(SLOTS_X_M, SLOTS_Y_M):
+                slot = np.array([self.hand.sign * out, self.task.tray_y_m + along])
+                inside = np.abs(slot + shape - [0, self.task.tray_y_m]) < self.task.tray_half_m
+                # Points beyond the walls are not near them, but not inside either.
+                free = tree.query(slot + shape)[0].min() if inside.all() else -1.0
+                if free > most:
+                    best, turn, most = slot, yaw, float(free)
+                if most >= ROOM_M:
+                    return best, turn, most
+        return best, turn, most
 
     # ---- how it moves ----
 
