@@ -11,6 +11,9 @@ import numpy as np
 from regrasp.assets.arm import Arm, load_arm
 
 TIMESTEP_S = 0.005
+TABLE_TOP_M = -0.0009
+"""Height of the table's surface in the world frame."""
+TABLE_THICKNESS_M = 0.04
 CONTACT = {"solref": (0.01, 1.0), "solimp": (0.95, 0.99, 0.001, 0.5, 2.0)}
 """Softness of every contact that no shape sets for itself. The engine's own default scales with the lighter
 body: a servo presses a 50 g cube 25 mm into the table."""
@@ -120,13 +123,23 @@ def _surroundings(spec: mujoco.MjSpec) -> None:
     world.add_light(
         pos=(-0.8, 0.6, 2.0), dir=(0.35, -0.25, -0.9), diffuse=(0.25, 0.25, 0.28), castshadow=False
     )
+    # What collides reaches deep below what is seen: a thing pressed into the table comes out at its top.
     world.add_geom(
         name="table",
         type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=(0, 0, -0.0009 - 0.02),
-        size=(0.61, 0.37, 0.02),
-        material="table",
+        pos=(0, 0, TABLE_TOP_M - 0.2),
+        size=(0.61, 0.37, 0.2),
+        group=3,
         friction=(0.6, 0.005, 0.0001),
+    )
+    world.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=(0, 0, TABLE_TOP_M - TABLE_THICKNESS_M / 2),
+        size=(0.61, 0.37, TABLE_THICKNESS_M / 2),
+        material="table",
+        contype=0,
+        conaffinity=0,
+        group=2,
     )
     for x in (-0.56, 0.56):
         for y in (-0.32, 0.32):

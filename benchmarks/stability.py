@@ -5,7 +5,7 @@
 Physics, timing and sensing are randomised. Exit code 1 on any engine warning (a row that warned is reset,
 and counts once for each warning) or if any object goes through the table. Every free object is looked at
 in every row after every control step; it has gone through when its centre of mass, last seen above the
-table, is more than a tolerance below the table's top and within its edges. Falling off an edge is allowed.
+table, is further below its top than the table is thick, within its edges. Falling off an edge is allowed.
 """
 
 import sys
@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float64
 import regrasp
 from benchmarks.common import Result, chosen, guarded, note, random_targets, report
 from regrasp import BatchEnv
+from regrasp.assets.workcell import TABLE_THICKNESS_M
 from regrasp.errors import check_positive
 
 LOOKED_AT = 4
@@ -36,8 +37,8 @@ class Stability:
     steps: int = 1_000_000
     """Control steps, summed over all environments and tasks."""
     envs: int = 256
-    tolerance_m: float = 0.005
-    """How far the centre of an object that is pressed into the table may sink below its top."""
+    tolerance_m: float = TABLE_THICKNESS_M
+    """How far the centre of an object may be pressed below the table's top."""
     threads: int = 0
     seed: int = 0
     json: bool = False

@@ -7,10 +7,9 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from regrasp.assets.workcell import TABLE_TOP_M
 from regrasp.envs.view import View
 
-TABLE_TOP_M = -0.0009
-"""Height of the table's surface in the world frame."""
 RESTING_M = TABLE_TOP_M - 1e-4
 """Where the underside of a thing on the table starts: pressed in a little, as it will lie. Exactly at the
 surface, rounding would decide whether it touches."""
