@@ -4,9 +4,11 @@ Physics, latency and noise are randomised; what is compared is the engine's full
 after every control step.
 """
 
+import contextlib
 import multiprocessing
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -305,9 +307,10 @@ def play_file(
     actions: Float32[np.ndarray, "steps rows action"],
 ) -> States:
     """The states from a saved snapshot, in whatever process this runs."""
-    env = build(actions.shape[1], threads=2)
-    env.restore(Snapshot.load(path))
-    return play(env, actions)
+    with contextlib.redirect_stdout(sys.stderr):
+        env = build(actions.shape[1], threads=2)
+        env.restore(Snapshot.load(path))
+        return play(env, actions)
 
 
 def equal(a: Snapshot, b: Snapshot) -> bool:

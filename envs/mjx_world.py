@@ -77,6 +77,10 @@ class Physics:
         check_installed(impl)
         from mujoco import mjx
 
+        if impl == "warp":
+            import warp
+
+            warp.config.log_level = warp.LOG_WARNING  # It would name every kernel on stdout.
         self._mjx, self._impl, self._window, self._contacts = mjx, impl, window, contacts
         bounded = _bounded(spec, contacts)
         self.model = mjx.put_model(bounded, impl=impl)

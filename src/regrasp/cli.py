@@ -195,7 +195,8 @@ def certify(
 
     # Another process plays on the same accelerator: neither may take all of its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    with _bars() as progress:
+    # Engines print as they please; the progress bars end first.
+    with contextlib.redirect_stdout(sys.stderr), _bars() as progress:
         found = certify(config, partial(make, randomize="table"), progress("certify"))
     _answer(json, found.to_json(), found.markdown() if markdown else str(found))
     if not found.passed:
