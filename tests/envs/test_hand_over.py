@@ -28,7 +28,7 @@ from regrasp.envs.tasks.hand_over import (
     HandOver,
     HandOverCarry,
 )
-from regrasp.envs.tasks.parts import BAR_SYMMETRIES, TABLE_TOP_M, tips
+from regrasp.envs.tasks.parts import BAR_SYMMETRIES, RESTING_M, TABLE_TOP_M, tips
 from regrasp.errors import InputError
 from regrasp.rl.experts import load_expert
 from regrasp.rl.experts.ik import Reach
@@ -183,7 +183,7 @@ def test_sliding_through_the_goal_is_not(scene: Scene, env: BatchEnv, speed_m_s:
 
 
 def test_under_the_table_is_not(scene: Scene, env: BatchEnv):
-    scene.place("bar", at_goal(z_m=-0.041 - HALF_M))
+    scene.place("bar", at_goal(z_m=-0.42 - HALF_M))
     heard = play(scene, env, SET_DOWN)
     assert heard[-1]["terminated"]
     assert successes(heard) == 0
@@ -400,7 +400,7 @@ def test_each_arm_reaches_its_own_place_alone():
         for column, (low, high) in zip(points.T, ranges, strict=True):
             assert low <= column.min() < low + 0.001
             assert high - 0.001 < column.max() <= high
-    np.testing.assert_allclose(bar[:, 2], LYING_M, atol=1e-7)
+    np.testing.assert_allclose(bar[:, 2], RESTING_M + HALF_M, atol=1e-7)
     turns = Rotation.from_quat(bar[:, 3:], scalar_first=True).as_matrix()
     half = np.array([TASK.bar_length_m, TASK.bar_width_m]) / 2
     signs = np.stack(np.meshgrid([-1, 1], [-1, 1]), -1).reshape(-1, 2)
