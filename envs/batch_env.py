@@ -415,6 +415,8 @@ class BatchEnv(VectorEnv):
 
     def _playable(self, stack: Snapshot) -> Snapshot:
         """The same states; what their settings need and this environment left out is put to use."""
+        if stack.fingerprint != self.fingerprint:
+            return stack  # Another model's: `check_fit` says so.
         settings, past = stack.carry.get("settings"), stack.carry.get("past")
         shapes = self._mechanics.carry_shapes()
         if settings is None or past is None or settings.shape[1:] != shapes.settings.shape:

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import os
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,9 +90,20 @@ class Faulty(CpuWorld):
         super().put_rows(rows, beside)
 
 
-def test_an_engine_that_is_not_exact_is_found_out(monkeypatch: pytest.MonkeyPatch):
+@dataclass(frozen=True)
+class Moody:
+    """Makes another scene in every process but this one."""
+
+    home: int
+
+    def __call__(self, task: str, *args: Any, **options: Any) -> regrasp.BatchEnv:
+        return MAKE(task if os.getpid() == self.home else "lift_pot", *args, **options)
+
+
+def test_engines_and_scenes_that_are_not_exact_are_found_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(WORLDS, "cpu", Faulty)
-    checks = Checks(TINY, "transfer_cube", "cpu", MAKE)
+    checks = Checks(TINY, "transfer_cube", "cpu", Moody(os.getpid()))
+    assert not checks.another_process()
     assert not checks.same_again()
     assert not checks.other_rows()
     assert not checks.saved_and_loaded()
