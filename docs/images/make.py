@@ -1,13 +1,14 @@
-"""Draws the README's picture: the workcell in the middle of a hand-over.
+"""Draws the README's pictures: the workcell in the middle of a hand-over, and every task at work.
 
     python docs/images/make.py
 
-The scripted expert plays an episode; the picture is taken when both grippers have the cube.
+The scripted experts play an episode each; the first picture is taken when both grippers have the cube.
 """
 
 from pathlib import Path
 
 import numpy as np
+from gymnasium.vector import AutoresetMode
 from PIL import Image
 
 import regrasp
@@ -17,6 +18,17 @@ from regrasp.rl.demonstrate import seeds
 from regrasp.rl.experts import load_expert
 
 OUT = Path(__file__).with_name("handover.png")
+TASKS_OUT = Path(__file__).with_name("tasks.png")
+MOMENTS_S = {
+    "transfer_cube": (1.5, 5.0),
+    "hand_over": (5.6, 8.3),
+    "peg_insertion": (2.5, 6.5),
+    "lift_pot": (2.4, 4.4),
+    "tidy": (8.0, 18.0),
+}
+"""Two moments of every task's episode."""
+SMALL = (320, 240)
+"""Width and height of each of those, in pixels."""
 DRAWN, SHOWN = (1280, 720), (800, 450)
 """Width and height in pixels, before and after smoothing."""
 WAIT_STEPS = 12
@@ -30,6 +42,28 @@ def main() -> None:
         picture = Image.fromarray(camera.frame(0))
     picture.resize(SHOWN, Image.Resampling.LANCZOS).save(OUT, optimize=True)
     print(f"{OUT} ({OUT.stat().st_size} bytes)")
+    draw_tasks()
+
+
+def draw_tasks() -> None:
+    """One column of two pictures for every task."""
+    width, height = SMALL
+    sheet = Image.new("RGB", (width * len(MOMENTS_S), height * 2))
+    for column, (task, moments) in enumerate(MOMENTS_S.items()):
+        env = regrasp.make(task, 1, role="demonstrate", autoreset=AutoresetMode.DISABLED)
+        expert = load_expert(task, "flawless")
+        env.begin(np.asarray(episode_keys(1, "demonstrate", 0, 1)))
+        expert.start(env.view(), np.zeros(1, int))
+        wanted = [round(t / env.task.control_dt_s) for t in moments]
+        with Camera(env, None, 2 * width, 2 * height) as camera:
+            for step in range(max(wanted) + 1):
+                if step in wanted:
+                    picture = Image.fromarray(camera.frame(0))
+                    small = picture.resize(SMALL, Image.Resampling.LANCZOS)
+                    sheet.paste(small, (column * width, wanted.index(step) * height))
+                env.step(expert.act(step, env.view()))
+    sheet.save(TASKS_OUT, optimize=True)
+    print(f"{TASKS_OUT} ({TASKS_OUT.stat().st_size} bytes)")
 
 
 def play_to_handover(env: BatchEnv) -> None:
