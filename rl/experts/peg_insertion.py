@@ -16,16 +16,16 @@ from regrasp.rl.experts.script import STILL_RAD_S, Move, Pose, Row, ScriptedExpe
 OBJECT = {"left": "socket", "right": "peg"}
 INWARD = {"left": 1.0, "right": -1.0}
 """Which way along x the other arm is."""
-GRASP_M = {"left": -0.02, "right": 0.025}
+GRASP_M = {"left": -0.012, "right": 0.025}
 """How far from the object's middle it is grasped, along the line to the other arm. The end that points there
 on the table points up when the hand has turned level: the peg's outer end goes down into the socket."""
 GRASP_HEIGHT_M = {"left": 0.009, "right": 0.005}
 """Height of the gripper site at the grasp."""
-LIFT_M = {"left": 0.09, "right": 0.14}
+LIFT_M = 0.14
 """How high above the grasp the hands wait and lift; the peg passes over the socket later."""
-GRIP = {"left": 0.3, "right": 0.0}
+GRIP = {"left": 0.15, "right": 0.0}
 """Opening that presses on the object."""
-MEET_M = np.array([0.0, -0.019, 0.165])
+MEET_M = np.array([0.0, -0.019, 0.205])
 """Where the socket waits for the peg."""
 BESIDE_M = 0.12
 """The peg first comes to this far beside the place above the socket."""
@@ -64,7 +64,7 @@ class PegInsertionExpert(ScriptedExpert):
             grasp: dict[str, Pose] = {}
             for side in missing:
                 place, rotation = self._grasp(row, side)
-                above[side] = row.pose(side, place + [0, 0, LIFT_M[side]], rotation, near=OVER)
+                above[side] = row.pose(side, place + [0, 0, LIFT_M], rotation, near=OVER)
                 grasp[side] = row.pose(side, place, rotation, near=above[side])
             yield _both(1.0, above, dict.fromkeys(missing, 1.0))
             yield _both(0.6, grasp)
@@ -77,7 +77,7 @@ class PegInsertionExpert(ScriptedExpert):
         over = (self.task.socket_length_m + self.task.peg_length_m) / 2 + APART_M
         left = self._carried(row, "left", meet)
         right = self._carried(row, "right", meet + [BESIDE_M, 0, over])
-        yield Move(1.1, left=left, right=right)
+        yield Move(1.3, left=left, right=right)
         yield Move(0.2 + row.pause())
         yield Move(0.7, right=self._aimed(row, -APART_M), watched=())
 
