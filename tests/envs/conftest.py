@@ -11,7 +11,17 @@ from regrasp.envs.world import WORLDS
 from regrasp.randomization import randomizer_for
 
 ROWS = 3
-EVERYWHERE = [(task, backend) for backend in WORLDS for task in TASKS]
+QUICK = {"mjx": ("transfer_cube", "lift_pot")}
+"""Engines that take a minute to compile a task are tried on these; on the others in the slow tests."""
+EVERYWHERE = [
+    pytest.param(
+        (task, backend),
+        id=f"{task}-{backend}",
+        marks=[] if task in QUICK.get(backend, TASKS) else [pytest.mark.slow],
+    )
+    for backend in WORLDS
+    for task in TASKS
+]
 """Tasks by engine, so that an engine's kernels are compiled once and then used."""
 
 
@@ -28,7 +38,7 @@ def make_env(task: str, backend: str) -> BatchEnv:
     )
 
 
-@pytest.fixture(params=EVERYWHERE, ids=lambda pair: "-".join(pair), scope="session")
+@pytest.fixture(params=EVERYWHERE, scope="session")
 def anywhere(request: pytest.FixtureRequest) -> BatchEnv:
     """A task on an engine."""
     return make_env(*request.param)

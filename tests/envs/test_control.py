@@ -1,6 +1,7 @@
 """Control: commands reach the servos one latency after they were sent, within the limits."""
 
 import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
@@ -106,9 +107,7 @@ def test_home_holds_the_arms(nominal: BatchEnv):
 def deliveries(latency_s: float, jitter_s: float, drop: float, seed: int, steps: int = 40):
     """Numbers of the commands in force at every substep (-1: home), and switches per period."""
     rng = np.random.default_rng(seed)
-    settings = Settings(
-        *(np.float32(number) for number in (latency_s, jitter_s, drop)),
-    )
+    settings = Settings(*(jnp.float32(number) for number in (latency_s, jitter_s, drop)))
     actions = np.tile(CONTROL.home, (steps, 1))
     actions[:, 0] = np.arange(1, steps + 1) / steps  # The waist tells which command it is.
     carry, waist = CONTROL.start(), []

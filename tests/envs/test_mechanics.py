@@ -106,7 +106,7 @@ def test_offsets_shift_commands_and_measured_angles_alike():
     """A joint at rest measures what it was told, but for what gravity does; the truth is off."""
     env, plain = made((joint_offset(ARM), Uniform(-0.05, 0.05))), made()
     for one in (env, plain):
-        one.reset(seed=0)
+        obs, _ = one.reset(seed=0)
         for _ in range(100):
             obs = one.step(np.tile(one.control.home, (2, 1)))[0]
         one.last = obs

@@ -115,6 +115,8 @@ def test_jax_may_be_imported_first():
 @pytest.mark.slow
 def test_brax_trains_on_it():
     """A few steps of PPO, with what Brax 0.14 expects of an older JAX."""
+    from typing import Any
+
     from brax.training.agents.ppo import train as ppo
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -124,8 +126,9 @@ def test_brax_trains_on_it():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "device_put_replicated", replicated, raising=False)
+        environment: Any = functional()  # Brax asks for no more than its methods.
         *_, metrics = ppo.train(
-            environment=functional(),
+            environment=environment,
             num_timesteps=32,
             episode_length=8,
             num_envs=2,

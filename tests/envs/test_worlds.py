@@ -62,7 +62,7 @@ def test_the_seed_decides_everything(anywhere: BatchEnv):
 
 def test_the_horizon_truncates_and_the_same_step_starts_again(anywhere: BatchEnv):
     env = anywhere
-    env.reset(seed=0)
+    obs, info = env.reset(seed=0)
     home = np.repeat(env.control.home[None], env.num_envs, axis=0)
     for step in range(1, env.horizon + 1):
         obs, _, terminated, truncated, info = env.step(home)

@@ -1,0 +1,27 @@
+"""One control step on MJX ends where it ends on the CPU engine, up to a bound."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from benchmarks.parity import above, differences, quantiles, working_states
+from tests.envs.conftest import QUICK, make_env
+
+from regrasp.envs import TASKS, Snapshot
+
+
+@cache
+def at_work(task: str) -> tuple[Snapshot, np.ndarray]:
+    return working_states(task, 24, 0, rows=4)
+
+
+@pytest.mark.parametrize(
+    ("task", "backend"),
+    [*((task, "warp") for task in TASKS), *((task, "mjx") for task in QUICK["mjx"])],
+)
+def test_one_step_ends_where_the_cpu_engine_ends(task: str, backend: str):
+    states, actions = at_work(task)
+    found = differences(make_env(task, "cpu"), make_env(task, backend), states, actions)
+    assert len(found["arm position"]) > 15
+    assert found["arm position"].max() > 0, "these are two engines"
+    assert not above(backend, quantiles(found))
