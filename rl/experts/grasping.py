@@ -24,6 +24,8 @@ SQUARE_RAD, ASKEW_RAD = (0.0,), (-0.3, 0.3, -0.6, 0.6)
 """A gripper closes square to the sides of a part or, if something is in the way, askew: the part turns."""
 ROOMS_M = (0.009, 0.0065, 0.004)
 """Gaps that are tried between an open tip and what it takes, best first."""
+BRUSH_M = 0.005
+"""How far into a neighbour the tips may aim where there is no other way: it gives way."""
 NEIGHBOUR_M = 0.1
 """Points further away than this are in nobody's way."""
 TIGHT_M, WIDE_M = 0.003, 0.01
@@ -67,7 +69,7 @@ def grasps(
     """
     own = pos + surface(thing) @ rotation.T
     others = others[(np.abs(others - pos) < NEIGHBOUR_M).all(axis=1)]
-    for spread, tight in ((SQUARE_RAD, TIGHT_M), (ASKEW_RAD, 0.001)):
+    for spread, tight in ((SQUARE_RAD, TIGHT_M), (ASKEW_RAD, 0.001), (SQUARE_RAD, -BRUSH_M)):
         found = []
         for site, across in _places(thing, pos, rotation, ground_m, spread):
             grasp = _fit(site, across, own, others, pos, tight)
