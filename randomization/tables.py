@@ -6,7 +6,7 @@ from typing import Any
 from regrasp.assets import SIDES, aloha
 from regrasp.envs import TASKS, Nominal, Randomizer
 from regrasp.envs.tasks.lift_pot import POT, LiftPot
-from regrasp.envs.tasks.parts import TABLE_TOP_M
+from regrasp.envs.tasks.parts import RESTING_M
 from regrasp.envs.tasks.peg_insertion import WALLS
 from regrasp.envs.tasks.tidy import TRAY, Tidy
 from regrasp.errors import InputError, unknown
@@ -54,7 +54,7 @@ def bimanual_rows(
     geoms: Mapping[str, Sequence[str]],
     *,
     resized: Sequence[str] | None = None,
-    floor_m: float = TABLE_TOP_M,
+    floor_m: float = RESTING_M,
 ) -> tuple[Row, ...]:
     """The rows of any task of two ViperX arms at a table.
 

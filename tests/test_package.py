@@ -65,4 +65,4 @@ def test_tasks_are_registered_on_import(tmp_path: Path):
         "print(json.dumps([n for n in gymnasium.registry if n.startswith('regrasp/')]))",
         tmp_path,
     )
-    assert names == sorted(regrasp.gym.IDS.values())
+    assert sorted(names) == sorted(regrasp.gym.IDS.values())

@@ -398,7 +398,7 @@ def test_a_socket_wider_than_the_gripper_is_refused():
 
 
 def test_the_expert_inserts_under_the_table():
-    rows = 8
+    rows = 5
     env = regrasp.make(
         "peg_insertion", rows, threads=2, randomize="table", autoreset=AutoresetMode.DISABLED
     )

@@ -13,7 +13,7 @@ from regrasp.envs import load_task
 from regrasp.envs.cpu_world import derived_from
 from regrasp.envs.randomizer import apply
 from regrasp.envs.randomizer import nominal as own
-from regrasp.envs.tasks.parts import TABLE_TOP_M
+from regrasp.envs.tasks.parts import RESTING_M
 from regrasp.errors import InputError
 from regrasp.randomization import (
     TABLES,
@@ -228,12 +228,12 @@ def test_a_centre_of_mass_that_the_engine_has_no_room_to_move_is_refused():
 def test_what_has_grown_rests_on_the_table_as_before(nominal: BatchEnv):
     import regrasp
 
-    table = Table(Row(object_size("cube", TABLE_TOP_M), Uniform(0.8, 1.2), "test"))
+    table = Table(Row(object_size("cube", RESTING_M), Uniform(0.8, 1.2), "test"))
     env = regrasp.make("transfer_cube", 4, threads=1, randomize=table)
     env.reset(seed=0)
     half = [env.row_model(row).geom("cube").size[0] for row in range(4)]
     z = np.asarray(env.view().body_pos["cube"])[:, 2]
-    np.testing.assert_allclose(z - TABLE_TOP_M, half, atol=1e-6)
+    np.testing.assert_allclose(z - RESTING_M, half, atol=1e-6)
     assert np.ptp(half) > 1e-3
 
 
