@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from regrasp.assets import SIDES
 from regrasp.envs.tasks.parts import BAR_SYMMETRIES
 from regrasp.envs.tasks.peg_insertion import PIN_RADIUS_M, PegInsertion
-from regrasp.rl.experts.ik import DOWN, LEVEL
+from regrasp.rl.experts.ik import DOWN, LEVEL, between
 from regrasp.rl.experts.script import STILL_RAD_S, Move, Pose, Row, ScriptedExpert, turned
 
 OBJECT = {"left": "socket", "right": "peg"}
@@ -25,18 +25,20 @@ LIFT_M = 0.14
 """How high above the grasp the hands wait and lift; the peg passes over the socket later."""
 GRIP = {"left": 0.15, "right": 0.0}
 """Opening that presses on the object."""
-MEET_M = np.array([0.0, -0.019, 0.205])
+MEET_M = np.array([0.0, -0.019, 0.17])
 """Where the socket waits for the peg."""
 BESIDE_M = 0.12
 """The peg first comes to this far beside the place above the socket."""
+LEANING_RAD = 0.2
+"""What leans more has turned in the hand."""
 APART_M = 0.03
 """From the socket's mouth to the peg's end, before it goes in."""
 SETTLE_S = (0.08, 0.4)
 """Waits for the arm to stand still last from this to that long."""
 IN_M = 0.002
 """What is deeper than this is not standing on the rim."""
-STROKE_M = 0.025
-"""How far the peg is pushed between two looks."""
+STROKE_M = 0.008
+"""How far the peg is pushed between two looks, at the rim; further where it is guided."""
 PRESS_M = 0.004
 """How far beyond the pin the peg is sent."""
 UP = Rotation.from_euler("y", -0.5 * np.pi).as_matrix()
@@ -75,10 +77,14 @@ class PegInsertionExpert(ScriptedExpert):
     def _meet(self, row: Row, meet: Float[np.ndarray, "3"]) -> Iterator[Move]:
         """The socket stands upright in the middle, the peg above and beside it, then over it."""
         over = (self.task.socket_length_m + self.task.peg_length_m) / 2 + APART_M
-        left = self._carried(row, "left", meet)
-        right = self._carried(row, "right", meet + [BESIDE_M, 0, over])
-        yield Move(1.3, left=left, right=right)
-        yield Move(0.2 + row.pause())
+        seconds = 1.3
+        while seconds > 0 and self._in_hand(row, "left") and self._in_hand(row, "right"):
+            left = self._carried(row, "left", meet)
+            right = self._carried(row, "right", meet + [BESIDE_M, 0, over])
+            yield Move(seconds, left=[self._halfway(row, "left", left), left], right=right)
+            yield Move(0.2 + row.pause())
+            # What has turned in the hand is stood upright again.
+            seconds = 0.0 if self._upright(row) else 0.8
         yield Move(0.7, right=self._aimed(row, -APART_M), watched=())
 
     def _insert(self, row: Row) -> Iterator[Move]:
@@ -90,7 +96,7 @@ class PegInsertionExpert(ScriptedExpert):
             before = 0.0
             while (depth := self._depth_m(row)) > before + IN_M:
                 before = depth if depth < pin - IN_M else 0.0
-                goal = min(depth + STROKE_M, pin + PRESS_M)
+                goal = min(2 * depth + STROKE_M, pin + PRESS_M)
                 yield Move(0.35, right=self._aimed(row, goal), watched=())
                 yield from self._settle(row)
             if depth > IN_M:
@@ -120,6 +126,18 @@ class PegInsertionExpert(ScriptedExpert):
             if np.abs(velocity).max() < STILL_RAD_S:
                 break
             yield Move(0.04, watched=())
+
+    def _halfway(self, row: Row, side: str, end: Pose) -> Pose:
+        """On the straight line to a pose: on any other way a hand that turns level sinks to the table."""
+        start = row.bound(side)
+        first, last = (_Frame(*self.reach[side].place(angles)) for angles in (start, end.angles))
+        middle = (first.position + last.position) / 2 + [0, 0, 0.02]
+        turn = between(first.rotation, last.rotation, 0.5)
+        return row.pose(side, middle, turn, near=Pose((start + end.angles) / 2, np.zeros(6)))
+
+    def _upright(self, row: Row) -> bool:
+        """Whether peg and socket stand."""
+        return all(abs(row.rotation(body)[2, 0]) > np.cos(LEANING_RAD) for body in OBJECT.values())
 
     def _in_hand(self, row: Row, side: str) -> bool:
         """Whether the object has been lifted and is where the hand is."""
