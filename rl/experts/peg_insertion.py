@@ -37,7 +37,7 @@ SETTLE_S = (0.08, 0.4)
 """Waits for the arm to stand still last from this to that long."""
 IN_M = 0.002
 """What is deeper than this is not standing on the rim."""
-STROKE_M = 0.008
+STROKE_M = 0.015
 """How far the peg is pushed between two looks, at the rim; further where it is guided."""
 PRESS_M = 0.004
 """How far beyond the pin the peg is sent."""
