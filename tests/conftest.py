@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ with install_import_hook(
     from regrasp.envs.tasks.transfer_cube import TransferCube
 
 from gymnasium.vector import AutoresetMode
+
+hypothesis.settings.register_profile("same examples", derandomize=True)
+hypothesis.settings.load_profile("same examples")
 
 SHORT_S = 0.2
 """Horizon of the short episodes: ten control steps."""

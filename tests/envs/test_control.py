@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from regrasp import BatchEnv
@@ -161,6 +161,8 @@ def dragged(held: float, target: float, width: float) -> float:
 @settings(max_examples=50, deadline=None)
 @given(held=st.floats(-3, 3, width=32), target=st.floats(-3, 3, width=32), width=st.floats(0, 0.5))
 def test_backlash_moves_the_joint_by_the_ends_of_the_gap_alone(held, target, width):
+    # Where rounding decides which side of the gap's end it is, nothing is claimed.
+    assume(abs(abs(held - target) - width / 2) > 1e-5)
     moved = dragged(held, target, width)
     inside = abs(held - target) <= width / 2
     if inside:
