@@ -268,8 +268,14 @@ def mechanics_of(
     """The mechanics of a task in a compiled scene.
 
     Raises:
-        InputError: the control period is not a whole number of physics steps.
+        InputError: the control period is not a whole number of physics steps, or the scene has
+            another timestep than the task.
     """
+    if abs(model.opt.timestep - task.timestep_s) > 1e-9:
+        raise InputError(
+            f"timestep_s {task.timestep_s}, but the scene steps by {model.opt.timestep} s: "
+            "leave the timestep to the workcell"
+        )
     substeps = task.control_dt_s / task.timestep_s
     if abs(substeps - round(substeps)) > 1e-6 or substeps < 1:
         raise InputError(

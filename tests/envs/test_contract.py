@@ -182,3 +182,14 @@ def test_bad_masks_rows_and_keys_are_refused(frozen: BatchEnv):
 def test_control_period_must_be_whole_physics_steps():
     with pytest.raises(InputError, match=r"control_dt_s 0\.018 is not a whole number of 0\.005"):
         BatchEnv(TransferCube(control_dt_s=0.018), 1)
+
+
+def test_a_scene_must_keep_to_the_timestep_of_its_task():
+    class Hasty(TransferCube):
+        def scene(self):
+            spec = super().scene()
+            spec.option.timestep = 0.01
+            return spec
+
+    with pytest.raises(InputError, match=r"timestep_s 0\.005, but the scene steps by 0\.01"):
+        BatchEnv(Hasty(), 1)
