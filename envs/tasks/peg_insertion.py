@@ -74,11 +74,11 @@ class PegInsertion(Task):
     """Thickness of the socket's walls."""
     peg_mass_kg: float = 0.04
     socket_mass_kg: float = 0.06
-    peg_x_m: tuple[float, float] = (0.09, 0.19)
+    peg_x_m: tuple[float, float] = (0.10, 0.20)
     """The peg's centre starts between these, in x."""
     peg_y_m: tuple[float, float] = (-0.12, 0.08)
     """The peg's centre starts between these, in y."""
-    socket_x_m: tuple[float, float] = (-0.19, -0.09)
+    socket_x_m: tuple[float, float] = (-0.20, -0.10)
     """The socket's centre starts between these, in x."""
     socket_y_m: tuple[float, float] = (-0.12, 0.08)
     """The socket's centre starts between these, in y."""

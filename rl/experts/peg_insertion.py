@@ -16,13 +16,15 @@ from regrasp.rl.experts.script import STILL_RAD_S, Move, Pose, Row, ScriptedExpe
 OBJECT = {"left": "socket", "right": "peg"}
 INWARD = {"left": 1.0, "right": -1.0}
 """Which way along x the other arm is."""
-GRASP_M = {"left": -0.012, "right": 0.025}
+GRASP_M = {"left": -0.012, "right": 0.02}
 """How far from the object's middle it is grasped, along the line to the other arm. The end that points there
 on the table points up when the hand has turned level: the peg's outer end goes down into the socket."""
 GRASP_HEIGHT_M = {"left": 0.009, "right": 0.005}
 """Height of the gripper site at the grasp."""
 LIFT_M = 0.14
 """How high above the grasp the hands wait and lift; the peg passes over the socket later."""
+CAMERAS_M = (0.215, 0.06)
+"""Hands that are less apart than this in x and in y take turns."""
 GRIP = {"left": 0.15, "right": 0.0}
 """Opening that presses on the object."""
 MEET_M = np.array([0.0, -0.019, 0.17])
@@ -60,19 +62,22 @@ class PegInsertionExpert(ScriptedExpert):
             yield from self._insert(row)
 
     def _pick_up(self, row: Row) -> Iterator[Move]:
-        """Take what is not in its hand, both hands at once, until both are."""
+        """Take what is not in its hand, both hands at once where there is room, until both are."""
         while missing := [side for side in SIDES if not self._in_hand(row, side)]:
             above: dict[str, Pose] = {}
             grasp: dict[str, Pose] = {}
+            places: dict[str, np.ndarray] = {}
             for side in missing:
-                place, rotation = self._grasp(row, side)
-                above[side] = row.pose(side, place + [0, 0, LIFT_M], rotation, near=OVER)
-                grasp[side] = row.pose(side, place, rotation, near=above[side])
+                places[side], rotation = self._grasp(row, side)
+                up = places[side] + [0, 0, LIFT_M]
+                above[side] = row.pose(side, up, rotation, near=OVER)
+                grasp[side] = row.pose(side, places[side], rotation, near=above[side])
             yield _both(1.0, above, dict.fromkeys(missing, 1.0))
-            yield _both(0.6, grasp)
-            yield Move(0.2 + row.pause())
-            yield _both(0.4, {}, {side: GRIP[side] for side in missing})
-            yield _both(0.5, above)
+            for turn in [missing] if _roomy(*places.values()) else [[side] for side in missing]:
+                yield _both(0.6, {side: grasp[side] for side in turn})
+                yield Move(0.2 + row.pause())
+                yield _both(0.4, {}, {side: GRIP[side] for side in turn})
+                yield _both(0.5, {side: above[side] for side in turn})
 
     def _meet(self, row: Row, meet: Float[np.ndarray, "3"]) -> Iterator[Move]:
         """The socket stands upright in the middle, the peg above and beside it, then over it."""
@@ -235,3 +240,9 @@ def _both(seconds: float, poses: dict[str, Pose], grips: dict[str, float] | None
         left_grip=grips.get("left"),
         right_grip=grips.get("right"),
     )
+
+
+def _roomy(*places: Float[np.ndarray, "3"]) -> bool:
+    """Whether two hands that point down there keep their cameras, which face each other, apart."""
+    apart = np.abs(np.ptp(places, axis=0))
+    return len(places) == 1 or bool(apart[0] > CAMERAS_M[0] or apart[1] > CAMERAS_M[1])
