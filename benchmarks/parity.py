@@ -43,8 +43,7 @@ BOUNDS = {
         "object velocity": (3e-4, 1e-2, 0.5),
     },
 }
-"""Backend -> quantity -> bounds on its quantiles, in every task: about twice what was measured. The median
-is rounding; the tails are contacts that begin a step earlier in one engine than in the other."""
+"""Backend -> quantity -> bounds on its quantiles, in every task: about twice what was measured."""
 UNITS = {
     "arm position": "rad",
     "finger position": "m",
