@@ -5,7 +5,9 @@ import io
 import json as jsonlib
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -278,9 +280,26 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 
 
+_interrupted = threading.Event()
+
+
+def _interrupt(*_: Any) -> None:
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
+def _heed_interrupt() -> None:
+    """Ctrl-C that hit compiled code which swallows exceptions is heard at the next sign of progress."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
+
+
 def main(args: list[str] | None = None) -> None:
     """Run one verb. Exit codes: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     args = sys.argv[1:] if args is None else args
+    _interrupted.clear()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             raise unknown("verb", args[0], VERBS)
@@ -358,6 +377,7 @@ def _bars() -> Any:
         shown: list[Any] = []
 
         def progress(done: int, total: int, note: str) -> None:
+            _heed_interrupt()
             if not shown:
                 bars.start()
                 shown.append(bars.add_task(title, total=total, note=note))
@@ -383,6 +403,7 @@ def _lines(title: str) -> Callable[[int, int, str], None]:
 
     def progress(done: int, total: int, note: str) -> None:
         nonlocal last
+        _heed_interrupt()
         now = time.monotonic()
         if done < total and now - last < LINE_EVERY_S:
             return
