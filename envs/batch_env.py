@@ -285,7 +285,7 @@ class BatchEnv(VectorEnv):
 
     def _use(self, mechanics: Mechanics) -> None:
         """Play by these mechanics from now on."""
-        self._mechanics = mechanics
+        self._mechanics, self._carry_shapes = mechanics, mechanics.carry_shapes()
         self._world.use_pushes(mechanics.pushed)
         self._begin = jax.jit(jax.vmap(mechanics.begin))
         self._first = jax.jit(jax.vmap(mechanics.first))
@@ -345,13 +345,13 @@ class BatchEnv(VectorEnv):
                 f"only {len(rows)} of {self.num_envs} rows would be started: reset them all first"
             )
         self._carry = jax.tree.map(
-            lambda s: jnp.zeros((self.num_envs, *s.shape), s.dtype), self._mechanics.carry_shapes()
+            lambda s: jnp.zeros((self.num_envs, *s.shape), s.dtype), self._carry_shapes
         )
         self._started = True
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         if not self._started:
-            return {name: leaf.shape for name, leaf in _leaves(self._mechanics.carry_shapes())}
+            return {name: leaf.shape for name, leaf in _leaves(self._carry_shapes)}
         return {name: leaf.shape[1:] for name, leaf in _leaves(self._carry)}
 
     def _close_step(self, outcome: Outcome) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict]:
@@ -418,7 +418,7 @@ class BatchEnv(VectorEnv):
         if stack.fingerprint != self.fingerprint:
             return stack  # Another model's: `check_fit` says so.
         settings, past = stack.carry.get("settings"), stack.carry.get("past")
-        shapes = self._mechanics.carry_shapes()
+        shapes = self._carry_shapes
         if settings is None or past is None or settings.shape[1:] != shapes.settings.shape:
             return stack  # Does not fit: `check_fit` says so.
         used = Settings.unlike_zero(settings, self.workcell.action_size)

@@ -147,24 +147,36 @@ class CpuWorld:
         count = len(next(iter(fields.values()))) if fields else 1
         repeat = len(rows) // count
         for name, array in self.fields.items():
-            values = fields.get(name)
-            if values is None:
-                array[rows] = nominal(self.model, name)
-            else:
-                array[rows] = np.repeat(values, repeat, axis=0)
+            values = fields.get(name, nominal(self.model, name)[None])
+            _fill(array, rows, np.asarray(values))
         if self._derived:
             # The constants depend on the fields alone: compute them once per value and copy.
             firsts = rows[::repeat]
             self.batch.set_const(firsts)
             for array in self._derived.values():
                 if repeat > 1:
-                    array[rows] = np.repeat(array[firsts], repeat, axis=0)
+                    _fill(array, rows, array[firsts])
 
     def row_model(self, row: int) -> mujoco.MjModel:
         return self.batch.get_model(row)
 
     def row_data(self, row: int) -> mujoco.MjData:
         return self.batch.get_data(row)
+
+
+def _fill(
+    array: Shaped[np.ndarray, "sims ..."],
+    rows: Int[np.ndarray, " k"],
+    values: Shaped[np.ndarray, "n ..."],
+) -> None:
+    """Write n values, each into k / n consecutive rows."""
+    repeat = len(rows) // len(values)
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+        # Adjacent rows are one block of memory: several times faster than by index.
+        block = array[rows[0] : rows[-1] + 1]
+        block.reshape(len(values), repeat, *array.shape[1:])[:] = values[:, None]
+    else:
+        array[rows] = np.repeat(values, repeat, axis=0)
 
 
 def write_no_log_file() -> None:
