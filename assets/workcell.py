@@ -9,14 +9,17 @@ import mujoco
 import numpy as np
 
 from regrasp.assets.arm import Arm, load_arm
+from regrasp.errors import InputError
 
-TIMESTEP_S = 0.005
+TIMESTEP_S = 0.02 / 3
+CONTACT_TIME_S = 2 * TIMESTEP_S
+"""In what time contacts push out what has sunk in; two timesteps are the least that the engine holds."""
 TABLE_TOP_M = -0.0009
 """Height of the table's surface in the world frame."""
 TABLE_THICKNESS_M = 0.04
-CONTACT = {"solref": (0.01, 1.0), "solimp": (0.95, 0.99, 0.001, 0.5, 2.0)}
-"""Softness of every contact that no shape sets for itself. The engine's own default scales with the lighter
-body: a servo presses a 50 g cube 25 mm into the table."""
+CONTACT_IMPEDANCE = (0.95, 0.99, 0.001, 0.5, 2.0)
+"""Of every contact (solimp). With the engine's own the push scales with the lighter body: a servo presses a
+50 g cube 25 mm into the table."""
 SIDES = ("left", "right")
 
 
@@ -30,6 +33,15 @@ class Workcell:
     arm: Arm
     timestep_s: float = TIMESTEP_S
     """Physics timestep."""
+    contact_time_s: float = CONTACT_TIME_S
+    """Time constant of every contact."""
+
+    def __post_init__(self) -> None:
+        if not self.contact_time_s >= 2 * self.timestep_s * (1 - 1e-9) > 0:
+            raise InputError(
+                f"contact_time_s {self.contact_time_s:.3g} with timestep_s {self.timestep_s:.3g}: "
+                "choose at least two timesteps, below which the engine takes two without a word"
+            )
 
     @property
     def action_size(self) -> int:
@@ -64,21 +76,27 @@ class Workcell:
         spec.modelname = f"aloha_{self.arm.name}"
         spec.compiler.degree = False
         _options(spec, self.timestep_s)
+        _contacts(spec.default.geom, self.contact_time_s)
         _surroundings(spec)
         for side, x, quat in (("left", -0.469, (1, 0, 0, 0)), ("right", 0.469, (0, 0, 0, 1))):
             frame = spec.worldbody.add_frame(pos=(x, -0.019, 0.02), quat=quat)
-            spec.attach(self.arm.spec(), frame=frame, prefix=f"{side}/")
+            arm = self.arm.spec()
+            for geom in arm.geoms:
+                _contacts(geom, self.contact_time_s)
+            spec.attach(arm, frame=frame, prefix=f"{side}/")
         return spec
 
 
-def aloha(timestep_s: float = TIMESTEP_S) -> Workcell:
+def aloha(timestep_s: float = TIMESTEP_S, contact_time_s: float = CONTACT_TIME_S) -> Workcell:
     """The ALOHA 2 workcell: two ViperX 300s."""
-    return Workcell(load_arm("viperx300s"), timestep_s)
+    return Workcell(load_arm("viperx300s"), timestep_s, contact_time_s)
+
+
+def _contacts(geom: mujoco.MjsGeom, time_s: float) -> None:
+    geom.solref, geom.solimp = (time_s, 1.0), CONTACT_IMPEDANCE
 
 
 def _options(spec: mujoco.MjSpec, timestep_s: float) -> None:
-    spec.default.geom.solref = CONTACT["solref"]
-    spec.default.geom.solimp = CONTACT["solimp"]
     spec.option.timestep = timestep_s
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC

@@ -273,14 +273,14 @@ def mechanics_of(
     """
     if abs(model.opt.timestep - task.timestep_s) > 1e-9:
         raise InputError(
-            f"timestep_s {task.timestep_s}, but the scene steps by {model.opt.timestep} s: "
+            f"timestep_s {task.timestep_s:.3g}, but the scene steps by {model.opt.timestep} s: "
             "leave the timestep to the workcell"
         )
     substeps = task.control_dt_s / task.timestep_s
     if abs(substeps - round(substeps)) > 1e-6 or substeps < 1:
         raise InputError(
             f"control_dt_s {task.control_dt_s} is not a whole number of "
-            f"{task.timestep_s} s physics steps"
+            f"{task.timestep_s:.3g} s physics steps"
         )
     control = Control(task.workcell(), round(substeps), model.opt.timestep)
     executor = executor or Executor(chunk=1, execute=1)

@@ -9,7 +9,7 @@ import mujoco
 from jaxtyping import Array, Bool, Float
 
 from regrasp.assets import Workcell, aloha
-from regrasp.assets.workcell import TIMESTEP_S
+from regrasp.assets.workcell import CONTACT_TIME_S, TIMESTEP_S
 from regrasp.envs.view import View, Watch
 
 Carry = Any
@@ -41,6 +41,8 @@ class Task(ABC):
     """Control period, a whole number of physics steps."""
     timestep_s: float = TIMESTEP_S
     """Physics timestep."""
+    contact_time_s: float = CONTACT_TIME_S
+    """Time constant of every contact; at least two timesteps."""
     contacts: int = 64
     """Room for contacts in one simulation, on engines that allocate it beforehand."""
 
@@ -53,7 +55,7 @@ class Task(ABC):
 
     def workcell(self) -> Workcell:
         """The arms, the table and the cameras."""
-        return aloha(self.timestep_s)
+        return aloha(self.timestep_s, self.contact_time_s)
 
     @abstractmethod
     def scene(self) -> mujoco.MjSpec:

@@ -92,7 +92,8 @@ class TidyExpert:
         view = jax.tree.map(np.asarray, view)
         for i, hand in enumerate(self._hands.values()):
             hand.boards = boards
-            hand.start(view, 2 * np.asarray(seeds) + i)
+            # Seeds have 63 bits: twice as much needs the sign's place too.
+            hand.start(view, 2 * np.asarray(seeds, np.uint64) + np.uint64(i))
 
     def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]:
         """The actions of one control step."""

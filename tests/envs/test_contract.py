@@ -180,8 +180,13 @@ def test_bad_masks_rows_and_keys_are_refused(frozen: BatchEnv):
 
 
 def test_control_period_must_be_whole_physics_steps():
-    with pytest.raises(InputError, match=r"control_dt_s 0\.018 is not a whole number of 0\.005"):
+    with pytest.raises(InputError, match=r"control_dt_s 0\.018 is not a whole number of 0\.00667"):
         BatchEnv(TransferCube(control_dt_s=0.018), 1)
+
+
+def test_contacts_that_push_out_faster_than_the_engine_can_are_refused():
+    with pytest.raises(InputError, match=r"contact_time_s 0\.01 with timestep_s 0\.00667"):
+        BatchEnv(TransferCube(contact_time_s=0.01), 1)
 
 
 def test_a_scene_must_keep_to_the_timestep_of_its_task():
@@ -191,5 +196,5 @@ def test_a_scene_must_keep_to_the_timestep_of_its_task():
             spec.option.timestep = 0.01
             return spec
 
-    with pytest.raises(InputError, match=r"timestep_s 0\.005, but the scene steps by 0\.01"):
+    with pytest.raises(InputError, match=r"timestep_s 0\.00667, but the scene steps by 0\.01"):
         BatchEnv(Hasty(), 1)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from regrasp import BatchEnv
 from regrasp.assets import aloha
+from regrasp.assets.workcell import TIMESTEP_S
 from regrasp.envs.control import MAX_LATENCY_S, Control, play
 from regrasp.envs.randomizer import Settings
 
-SUBSTEPS, TIMESTEP_S = 4, 0.005
+SUBSTEPS = round(0.02 / TIMESTEP_S)
 CONTROL = Control(aloha(), SUBSTEPS, TIMESTEP_S)
 SEND = jax.jit(CONTROL.send)
 GRIPPERS = list(aloha().gripper_columns)
