@@ -5,9 +5,9 @@
 Microseconds per physics step on one thread, in randomised states on the way of each task's teacher and of
 random joint targets, with MuJoCo's own timers (less what reading the clock costs).
 
-Then each teacher plays the same episodes at the time step and at half of it. Exit code 1: at half the time
 Then each teacher plays the same episodes at the time step and at half of it. Exit code 1: neither success
 lies within the 95 % interval of the other.
+"""
 
 import sys
 import time
