@@ -165,16 +165,17 @@ class BatchEnv(VectorEnv):
             raise InputError(
                 f"keys have shape {keys.shape}: give raw keys of shape ({len(rows)}, 2)"
             )
+        if not len(rows):
+            return
         self._start(rows)
-        carries = []
-        for part, padded in _parts(rows):
-            place = np.searchsorted(rows, padded)
-            qpos, fields, carry = self._begin(keys[place])
-            n = len(part)
-            draw = {name: np.asarray(value)[:n] for name, value in fields.items()}
-            self._world.put_fields(part, apply(self.model, self._writes, draw))
-            self._world.start(part, {name: np.asarray(value)[:n] for name, value in qpos.items()})
-            carries.append(carry)
+        starts = [self._begin(keys[np.searchsorted(rows, padded)]) for _, padded in _parts(rows)]
+        carries = [start.carry for start in starts]
+        draw, qpos = (
+            {name: np.concatenate([part[name] for part in parts])[: len(rows)] for name in parts[0]}
+            for parts in ([start.fields for start in starts], [start.qpos for start in starts])
+        )
+        self._world.put_fields(rows, apply(self.model, self._writes, draw))
+        self._world.start(rows, qpos)
         self._world.refresh(rows)
         for (part, padded), carry in zip(_parts(rows), carries, strict=True):
             if self._mechanics.depth:
