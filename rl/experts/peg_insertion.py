@@ -11,7 +11,15 @@ from regrasp.assets import SIDES
 from regrasp.envs.tasks.parts import BAR_SYMMETRIES
 from regrasp.envs.tasks.peg_insertion import PIN_RADIUS_M, PegInsertion
 from regrasp.rl.experts.ik import DOWN, LEVEL, between
-from regrasp.rl.experts.script import STILL_RAD_S, Move, Pose, Row, ScriptedExpert, turned
+from regrasp.rl.experts.script import (
+    OVER,
+    STILL_RAD_S,
+    Move,
+    Pose,
+    Row,
+    ScriptedExpert,
+    turned,
+)
 
 OBJECT = {"left": "socket", "right": "peg"}
 INWARD = {"left": 1.0, "right": -1.0}
@@ -45,8 +53,6 @@ PRESS_M = 0.004
 """How far beyond the pin the peg is sent."""
 UP = Rotation.from_euler("y", -0.5 * np.pi).as_matrix()
 """An object's axis, x, points up."""
-OVER = Pose(np.array([0.0, 0.0, 0.45, 0.0, 1.15, 0.0]), np.zeros(6))
-"""A hand pointing down at the table, from which to look for how to grasp."""
 
 
 class PegInsertionExpert(ScriptedExpert):

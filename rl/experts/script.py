@@ -57,6 +57,11 @@ class Pose(NamedTuple):
     """What the command needs on top for the nominal arm to rest there against gravity (rad)."""
 
 
+OVER = Pose(np.array([0.0, 0.0, 0.45, 0.0, 1.15, 0.0]), np.zeros(6))
+"""A hand pointing down at the table, to search from for a grasp. At home the wrist is straight: searching from
+there, it turns over one way or the other by chance, which no learner can imitate."""
+
+
 @dataclass(frozen=True)
 class Move:
     """What happens next; what is not named stays as it is."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from regrasp.rl.experts.ik import DOWN, LEVEL
-from regrasp.rl.experts.script import Move, Row, ScriptedExpert, turned
+from regrasp.rl.experts.script import OVER, Move, Row, ScriptedExpert, turned
 
 GIVING = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
 """Right gripper pointing at the left arm, fingers closing along z; the left ones close across them, along
@@ -29,7 +29,7 @@ class TransferCubeExpert(ScriptedExpert):
         spread = row.rng.normal(0, 1, 3) * self.manner.meet_spread_m
         meet = np.array([0.0, -0.019, 0.28]) + spread
 
-        above = row.pose("right", at_cube + [0, 0, 0.10], down)
+        above = row.pose("right", at_cube + [0, 0, 0.10], down, near=OVER)
         grasp = row.pose("right", at_cube, down, near=above)
         yield Move(1.0, right=above, right_grip=1.0, left_grip=0.3)
         yield Move(0.6, right=grasp, left_grip=0.6)
