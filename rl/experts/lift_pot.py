@@ -10,7 +10,7 @@ from regrasp.assets import SIDES
 from regrasp.envs.tasks.lift_pot import LiftPot
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.rl.experts.ik import DOWN
-from regrasp.rl.experts.script import Move, Pose, Row, ScriptedExpert, turned
+from regrasp.rl.experts.script import OVER, Move, Pose, Row, ScriptedExpert, turned
 
 LEAN_RAD = 0.5
 """The hands reach in from either side: cameras and forearms stay apart above the pot."""
@@ -111,7 +111,7 @@ class LiftPotExpert(ScriptedExpert):
     @staticmethod
     def _above(row: Row, side: str, grasp: Grasp) -> Pose:
         back = grasp.position - ABOVE_M * grasp.rotation[:, 0]
-        return row.pose(side, back, grasp.rotation)
+        return row.pose(side, back, grasp.rotation, near=OVER)
 
     def _handle(self, row: Row, side: str) -> Float[np.ndarray, "3"]:
         """Where a handle is to be taken, as it is seen now (m)."""

@@ -144,7 +144,10 @@ class PegInsertionExpert(ScriptedExpert):
         first, last = (_Frame(*self.reach[side].place(angles)) for angles in (start, end.angles))
         middle = (first.position + last.position) / 2 + [0, 0, 0.02]
         turn = between(first.rotation, last.rotation, 0.5)
-        return row.pose(side, middle, turn, near=Pose((start + end.angles) / 2, np.zeros(6)))
+        near = Pose((start + end.angles) / 2, end.extra)
+        found = row.pose(side, middle, turn, near=near)
+        # Where the wrist is straight it may turn over: better no straight line than a spinning hand.
+        return found if np.abs(found.angles - near.angles).max() < 1.0 else near
 
     def _upright(self, row: Row) -> bool:
         """Whether peg and socket stand."""

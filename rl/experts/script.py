@@ -58,8 +58,8 @@ class Pose(NamedTuple):
 
 
 OVER = Pose(np.array([0.0, 0.0, 0.45, 0.0, 1.15, 0.0]), np.zeros(6))
-"""A hand pointing down at the table, to search from for a grasp. At home the wrist is straight: searching from
-there, it turns over one way or the other by chance, which no learner can imitate."""
+"""A hand pointing down at the table, to search from for a grasp. At home the wrist is straight: from there
+the search turns it over one way or the other by chance, which no learner can imitate."""
 
 
 @dataclass(frozen=True)
