@@ -25,10 +25,10 @@ from regrasp.envs import Task, load_task
 from regrasp.files import read_json
 from regrasp.rl.bundle import export, largest_difference
 from regrasp.rl.checkpoint import load_tree
-from regrasp.rl.clone import CloneConfig, flow_policy
+from regrasp.rl.clone import CloneConfig, policy_for
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.episodes import Episodes
-from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.policies import Params, Policy
 from regrasp.rl.runner import Runner
 from regrasp.road import Road
 
@@ -67,14 +67,14 @@ def small_run(config: Export, folder: Path) -> Path:
     return folder
 
 
-def trained(task: Task, run: Path) -> tuple[FlowPolicy, Params]:
+def trained(task: Task, run: Path) -> tuple[Policy, Params]:
     """The run's improved policy, or its clone."""
     settings = read_json(run / "clone" / "config.json", "settings of a clone")
-    policy = flow_policy(task, CloneConfig(**settings))
+    policy = policy_for(task, CloneConfig(**settings))
     like = policy.init(
         jax.random.key(0),
         np.zeros((1, policy.obs_size), np.float32),
-        np.zeros((1, policy.latent_size), np.float32),
+        np.zeros((1, policy.noise_size), np.float32),
     )
     improved = run / "improve" / "params.npz"
     found = improved if improved.exists() else run / "clone" / "params.npz"
@@ -96,7 +96,7 @@ def observations(run: Path, count: int, rng: np.random.Generator) -> dict[str, n
 
 
 def difference_rad(
-    policy: FlowPolicy, params: Params, runner: Runner, obs: dict[str, np.ndarray], seed: int
+    policy: Policy, params: Params, runner: Runner, obs: dict[str, np.ndarray], seed: int
 ) -> float:
     """The largest over all observations."""
     count = len(next(iter(obs.values())))

@@ -2,7 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, UInt32
+import numpy as np
+from jaxtyping import Array, Int, UInt32
 
 from regrasp.errors import InputError, unknown
 
@@ -28,8 +29,15 @@ def role_key(seed: int, role: str) -> Array:
 
 def episode_keys(seed: int, role: str, first: int, count: int) -> UInt32[Array, "count 2"]:
     """The raw keys of episodes `first` to `first + count - 1` of a role."""
+    return numbered_keys(seed, role, np.arange(first, first + count))
+
+
+def numbered_keys(
+    seed: int, role: str, numbers: Int[np.ndarray, " count"]
+) -> UInt32[Array, "count 2"]:
+    """The raw keys of these episodes of a role."""
     key = role_key(seed, role)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(first, first + count))
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(numbers, jnp.uint32))
     return jax.random.key_data(keys)
 
 

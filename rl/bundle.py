@@ -16,7 +16,7 @@ from jax2onnx import to_onnx
 from regrasp.envs import Task
 from regrasp.errors import InputError
 from regrasp.files import whole
-from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.policies import Params, Policy
 from regrasp.rl.runner import FORMAT, BundleError, Runner
 
 BUNDLES = Path(__file__).parent / "bundles"
@@ -27,7 +27,7 @@ OPSET = 21
 
 
 def export(
-    policy: FlowPolicy,
+    policy: Policy,
     params: Params,
     task: Task,
     name: str,
@@ -63,8 +63,8 @@ def export(
         "rate_hz": round(1 / task.control_dt_s, 3),
         "chunk": policy.chunk,
         "execute": policy.chunk,
-        "noise_size": policy.latent_size,
-        "integration_steps": policy.steps,
+        "noise_size": policy.noise_size,
+        "family": type(policy).__name__,
         "provenance": {"regrasp": version("regrasp"), **provenance},
         "sha256": {"policy.onnx": hashlib.sha256(graph).hexdigest()},
     }
@@ -95,7 +95,7 @@ def load_bundle(where: str | Path, threads: int = 0) -> Runner:
     raise InputError(f"no bundle at {where}: give the folder of a bundle or of a run{names}")
 
 
-def _graph(policy: FlowPolicy, params: Params, task: Task) -> bytes:
+def _graph(policy: Policy, params: Params, task: Task) -> bytes:
     """The deterministic map from observation terms and noise to chunks, for any number of rows."""
     frozen = jax.tree.map(jnp.asarray, params)
     names = [name for name, _ in policy.terms]
@@ -104,7 +104,7 @@ def _graph(policy: FlowPolicy, params: Params, task: Task) -> bytes:
         obs = policy.flat(dict(zip(names, inputs[:-1], strict=True)))
         return policy.act(frozen, obs, inputs[-1])
 
-    shapes = [("rows", *task.terms[name][1]) for name in names] + [("rows", policy.latent_size)]
+    shapes = [("rows", *task.terms[name][1]) for name in names] + [("rows", policy.noise_size)]
     graph_names = [f"obs_{name}" for name in names] + ["noise"]
     draft: Any = to_onnx(act, inputs=shapes, input_names=graph_names, opset=OPSET, return_mode="ir")
     for node in draft.graph:
@@ -118,11 +118,11 @@ def _graph(policy: FlowPolicy, params: Params, task: Task) -> bytes:
 
 
 def largest_difference(
-    policy: FlowPolicy, params: Params, runner: Runner, obs: dict[str, np.ndarray], key: jax.Array
+    policy: Policy, params: Params, runner: Runner, obs: dict[str, np.ndarray], key: jax.Array
 ) -> float:
     """Largest difference (rad or opening) between exported and original chunks, given the same noise."""
     rows = len(next(iter(obs.values())))
-    noise = jax.random.normal(key, (rows, policy.latent_size))
+    noise = jax.random.normal(key, (rows, policy.noise_size))
     flat = policy.flat({name: jnp.asarray(values) for name, values in obs.items()})
     ours = jax.jit(policy.act)(params, flat, noise)
     theirs = runner.chunks(obs, np.asarray(noise))

@@ -1,9 +1,9 @@
-"""Cloning: fit a chunked flow policy to demonstrations."""
+"""Cloning: fit a policy of any family to demonstrations."""
 
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from regrasp.envs import Task
-from regrasp.errors import InputError, check_positive
+from regrasp.errors import InputError, check_positive, unknown
 from regrasp.files import whole
 from regrasp.rl.checkpoint import load_tree, save_tree
-from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.policies import FAMILIES, Params, Policy
 
 Progress = Callable[[int, int, str], None]
 """(done, total, note)."""
@@ -28,6 +28,8 @@ Progress = Callable[[int, int, str], None]
 class CloneConfig:
     """How a policy is cloned."""
 
+    family: str = "flow"
+    """How chunks come about: flow (denoising), token (autoregression) or gaussian."""
     updates: int = 20000
     """Gradient steps."""
     batch: int = 512
@@ -43,19 +45,23 @@ class CloneConfig:
     chunk: int = 16
     """Actions in a chunk."""
     knots: int = 5
-    """Knots of a chunk."""
+    """Coefficients of a chunk, for each action entry."""
     width: int = 256
     """Units of a hidden layer."""
-    depth: int = 3
-    """Hidden layers."""
+    depth: int = 2
+    """Residual layers of the encoder, and as many behind it."""
     steps: int = 5
-    """Integration steps of the flow."""
+    """Integration steps of the flow family."""
+    bins: int = 128
+    """Values of a token of the token family."""
     seed: int = 0
     """Of initialisation and of the order of samples."""
 
     def __post_init__(self) -> None:
-        positive = ("updates", "batch", "learning_rate", "chunk", "width", "depth", "steps")
+        positive = ("updates", "batch", "learning_rate", "chunk", "width", "depth", "steps", "bins")
         check_positive(self, positive)
+        if self.family not in FAMILIES:
+            raise unknown("policy family", self.family, FAMILIES)
         if not 2 <= self.knots <= self.chunk or not 0 <= self.held_out < 1:
             raise InputError(
                 f"knots {self.knots} and held_out {self.held_out}: "
@@ -77,7 +83,7 @@ class _State(NamedTuple):
     optimizer: Any
 
 
-def flow_policy(task: Task, config: CloneConfig) -> FlowPolicy:
+def policy_for(task: Task, config: CloneConfig) -> Policy:
     """The policy of this configuration for a task's observations and actions."""
     terms = tuple((name, int(np.prod(shape))) for name, (_, shape) in task.terms.items())
     workcell = task.workcell()
@@ -92,16 +98,13 @@ def flow_policy(task: Task, config: CloneConfig) -> FlowPolicy:
         -1 if i in workcell.gripper_columns else int(next(joints))
         for i in range(workcell.action_size)
     )
-    sizes = {
-        k: v
-        for k, v in asdict(config).items()
-        if k in ("chunk", "knots", "steps", "width", "depth")
-    }
-    return FlowPolicy(terms, relative, **sizes)
+    family = FAMILIES[config.family]
+    sizes = {f.name for f in fields(family)} & {f.name for f in fields(config)}
+    return family(terms, relative, **{name: getattr(config, name) for name in sizes})
 
 
 def samples(
-    policy: FlowPolicy,
+    policy: Policy,
     obs: Mapping[str, Float[np.ndarray, "n _"]],
     action: Float[np.ndarray, "n action"],
     episode: Int[np.ndarray, " n"],
@@ -117,7 +120,7 @@ def samples(
 
 
 def clone(
-    policy: FlowPolicy,
+    policy: Policy,
     data: Samples,
     config: CloneConfig,
     folder: Path,
@@ -153,7 +156,14 @@ def clone(
     )
     started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
     for done in range(first, config.updates, _BLOCK):
-        state, loss = advance(state, train, jnp.int32(done))
+        before, (state, loss) = state, advance(state, train, jnp.int32(done))
+        if not np.isfinite(loss):
+            _save(folder, before, done, metrics)
+            raise InputError(
+                f"the loss is {float(loss)} in updates {done} to {done + _BLOCK} of {folder}: its last "
+                "good state is kept; look for extreme numbers in the demonstrations, or start anew with "
+                "a lower --learning-rate"
+            )
         metrics.append(
             {
                 "step": done + _BLOCK,
@@ -177,7 +187,7 @@ _BLOCK = 100
 
 
 def _advance(
-    policy: FlowPolicy,
+    policy: Policy,
     config: CloneConfig,
     optimizer: optax.GradientTransformation,
     fixed: Params,
@@ -207,7 +217,7 @@ def _advance(
     return state, losses.mean()
 
 
-def _mean_loss(policy: FlowPolicy, params: Params, obs: Array, latent: Array, key: Array) -> Array:
+def _mean_loss(policy: Policy, params: Params, obs: Array, latent: Array, key: Array) -> Array:
     keys = jax.random.split(key, len(obs))
     return jax.vmap(policy.loss, (None, 0, 0, 0))(params, obs, latent, keys).mean()
 

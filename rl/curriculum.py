@@ -1,72 +1,158 @@
-"""Which states to try from: those whose success is uncertain, walking back to the start of the task.
+"""Which states to try from: a pool of kept states and of the task's own starts.
 
-The expected share of a group that teaches something peaks where success is near one half, so moments are
-chosen in proportion to p (1 - p), with p the estimated success of their phase.
+For each state the pool counts successes and tries, discounted as the policy changes, on top of what is known
+of its kind: kept states of the same phase, or starts. The chance of success is then a Beta distribution, and
+the variance of one more try that it predicts, E[p (1 - p)], says how much a group would teach there. Early on
+that is the end of an episode; as the end is mastered, states before it take over, and at last the starts that
+the policy still finds hard.
 """
 
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-BINS = 12
-"""Phases of an episode that are told apart."""
+PHASES = 12
+"""Kinds of kept states: parts of an episode. The starts are a kind of their own, the last."""
 FORGET = 0.8
-"""Weight of an old estimate after an iteration."""
+"""Weight of an older count after an iteration."""
+PRIOR_TRIES = 4.0
+"""What is known of a kind counts as this many tries of every state."""
 
 
-class CurriculumState(NamedTuple):
-    """Discounted successes and rollouts of every phase; the last entry is the task's own start."""
+class PoolState(NamedTuple):
+    """What is known; the entries are the kept states, then the places for starts."""
 
-    successes: Float[np.ndarray, " bins"]
-    tries: Float[np.ndarray, " bins"]
+    wins: Float[np.ndarray, " states"]
+    tries: Float[np.ndarray, " states"]
+    start: Int[np.ndarray, " places"]
+    """Number of the episode whose start is kept in each place; -1: the place is empty."""
+    kind_wins: Float[np.ndarray, " kinds"]
+    kind_tries: Float[np.ndarray, " kinds"]
+    place: Int[np.ndarray, ""]
+    """Where the next start goes: the oldest is replaced."""
 
 
 class Choice(NamedTuple):
     """Where the groups of one iteration start."""
 
+    state: Int[np.ndarray, " groups"]
+    """Entry of the pool."""
     moment: Int[np.ndarray, " groups"]
-    """Index of a kept state; -1: a fresh start of the task."""
-    bin: Int[np.ndarray, " groups"]
-    phase: Float[np.ndarray, " groups"]
-    """0: start of the episode, 1: its end."""
+    """Index of a kept state; -1: a start."""
+    start: Int[np.ndarray, " groups"]
+    """Number of the episode to start; -1: a kept state."""
 
 
-class Curriculum:
-    """Chooses kept states and learns from how they went."""
+class Pool:
+    """Chooses states and learns from how they went."""
 
-    def __init__(self, phases: Float[np.ndarray, " moments"], groups: int, start_groups: int):
-        self._phases, self._groups, self._start_groups = phases, groups, start_groups
-        self._bin = np.minimum((phases * BINS).astype(int), BINS - 1)
+    def __init__(self, phases: Float[np.ndarray, " moments"], places: int):
+        """Kept states by when in their episode they were kept (0 to 1), and room for starts."""
+        self.phases = np.asarray(phases, float)
+        self._moments = len(self.phases)
+        kinds = np.minimum((self.phases * PHASES).astype(int), PHASES - 1)
+        self._kind = np.concatenate([kinds, np.full(places, PHASES)])
 
-    def start(self) -> CurriculumState:
-        """Nothing known: one success and one failure for every phase."""
-        return CurriculumState(np.full(BINS + 1, 1.0), np.full(BINS + 1, 2.0))
-
-    def choose(self, state: CurriculumState, key: Array) -> Choice:
-        """Draw the groups' starts: some always at the task's own, the rest where success is uncertain."""
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        rate = state.successes / state.tries
-        weight = rate * (1 - rate)
-        counts = np.bincount(self._bin, minlength=BINS)
-        weight[:BINS] *= counts > 0
-        free = rng.choice(BINS + 1, self._groups - self._start_groups, p=weight / weight.sum())
-        bins = np.concatenate([np.full(self._start_groups, BINS), free])
-        moment = np.array(
-            [-1 if b == BINS else rng.choice(np.flatnonzero(self._bin == b)) for b in bins]
+    def begin(self) -> PoolState:
+        """Nothing known: one success and one failure of every kind."""
+        states = len(self._kind)
+        return PoolState(
+            wins=np.zeros(states),
+            tries=np.zeros(states),
+            start=np.full(states - self._moments, -1),
+            kind_wins=np.full(PHASES + 1, 1.0),
+            kind_tries=np.full(PHASES + 1, 2.0),
+            place=np.array(0),
         )
-        phase = np.where(moment < 0, 0.0, self._phases[np.maximum(moment, 0)])
-        return Choice(moment, bins, phase)
+
+    def rates(
+        self, state: PoolState
+    ) -> tuple[Float[np.ndarray, " states"], Float[np.ndarray, " states"]]:
+        """Mean and standard deviation of every state's chance of success."""
+        won, lost = self._beta(state)
+        total = won + lost
+        mean = won / total
+        return mean, np.sqrt(mean * (1 - mean) / (total + 1))
+
+    def choose(self, state: PoolState, groups: int, key: Array) -> Choice:
+        """Draw different states by the square of how much a group would teach there.
+
+        Many states of one kind do not count more than few; starts count as much as all kept states together.
+        """
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        weight = self._teaching(state) ** 2
+        counts = np.bincount(self._kind, weight > 0, PHASES + 1)
+        say = np.where(np.arange(PHASES + 1) < PHASES, 1.0, PHASES)
+        weight *= (say / np.maximum(counts, 1))[self._kind]
+        some = min(groups, int((weight > 0).sum()))
+        chosen = np.zeros(0, int)
+        if some:
+            chosen = rng.choice(len(weight), some, replace=False, p=weight / weight.sum())
+            chosen = np.resize(chosen, groups)
+        is_start = chosen >= self._moments
+        place = np.where(is_start, chosen - self._moments, 0)
+        return Choice(
+            state=chosen,
+            moment=np.where(is_start, -1, chosen),
+            start=np.where(is_start, state.start[place] if len(state.start) else -1, -1),
+        )
 
     def learn(
-        self, state: CurriculumState, choice: Choice, success: Float[np.ndarray, " groups"]
-    ) -> CurriculumState:
-        """Update the estimates with the success rates of the groups."""
-        successes, tries = state.successes.copy(), state.tries.copy()
-        for b in np.unique(choice.bin):
-            here = choice.bin == b
-            successes[b] = FORGET * successes[b] + success[here].sum()
-            tries[b] = FORGET * tries[b] + here.sum()
-        # No estimate ever reaches 0 or 1: no phase is given up for good.
-        return CurriculumState(np.maximum(successes, 0.05), np.maximum(tries, successes + 0.05))
+        self,
+        state: PoolState,
+        chosen: Int[np.ndarray, " groups"],
+        success: Bool[np.ndarray, "groups tries"],
+        fresh: Int[np.ndarray, " fresh"],
+        fresh_success: Bool[np.ndarray, " fresh"],
+    ) -> PoolState:
+        """Take an iteration in.
+
+        Args:
+            state: what was known.
+            chosen: entries of the pool that were tried.
+            success: how their tries ended.
+            fresh: numbers of episodes that were played once each from their starts, which enter the pool.
+            fresh_success: how they ended.
+        """
+        wins, tries, start = FORGET * state.wins, FORGET * state.tries, state.start.copy()
+        kind_wins, kind_tries = FORGET * state.kind_wins, FORGET * state.kind_tries
+        np.add.at(wins, chosen, success.sum(axis=1))
+        np.add.at(tries, chosen, success.shape[1])
+        # States are chosen where success is uncertain; only the fresh starts are a fair sample of theirs.
+        moments = chosen < self._moments
+        np.add.at(kind_wins, self._kind[chosen[moments]], success[moments].mean(axis=1))
+        np.add.at(kind_tries, self._kind[chosen[moments]], 1.0)
+        kind_wins[PHASES] += fresh_success.sum() / 16
+        kind_tries[PHASES] += len(fresh_success) / 16
+        place = int(state.place)
+        for number, won in zip(fresh[-len(start) :], fresh_success[-len(start) :], strict=True):
+            if not len(start):
+                break
+            entry = self._moments + place
+            start[place], wins[entry], tries[entry] = number, float(won), 1.0
+            place = (place + 1) % len(start)
+        return PoolState(wins, tries, start, kind_wins, kind_tries, np.array(place))
+
+    def phase_of(self, choice: Choice) -> Float[np.ndarray, " groups"]:
+        """When in an episode the chosen states were kept; 0 for starts."""
+        if not self._moments:
+            return np.zeros(len(choice.moment))
+        return np.where(choice.moment < 0, 0.0, self.phases[np.maximum(choice.moment, 0)])
+
+    def _beta(self, state: PoolState) -> tuple[np.ndarray, np.ndarray]:
+        """Parameters of every state's Beta distribution; no chance is ever taken for 0 or 1."""
+        rate = np.clip(state.kind_wins / state.kind_tries, 0.02, 0.98)[self._kind]
+        return (
+            PRIOR_TRIES * rate + state.wins,
+            PRIOR_TRIES * (1 - rate) + state.tries - state.wins,
+        )
+
+    def _teaching(self, state: PoolState) -> np.ndarray:
+        """E[p (1 - p)] of every state; 0 for empty places."""
+        won, lost = self._beta(state)
+        total = won + lost
+        value = won * lost / (total * (total + 1))
+        empty = np.concatenate([np.zeros(self._moments, bool), state.start < 0])
+        return np.where(empty, 0.0, value)

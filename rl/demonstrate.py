@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from jaxtyping import Int, UInt32
+from jaxtyping import Float32, Int, UInt32
 
 from regrasp.envs import BatchEnv, Randomizer, Snapshot, View, episode_keys, load_task
 from regrasp.errors import InputError
@@ -173,7 +173,9 @@ def _collect(
         def note(step: int, first: int = stored) -> None:
             progress(first, config.episodes, f"step {step} of at most {env.horizon}")
 
-        played = _play(env, expert, keys, note)
+        env.begin(keys, np.arange(count))
+        expert.start(first_rows(env.view(), count), seeds(keys))
+        played = record(env, expert.act, count, note)
         for row in range(count):
             attempts.append(played.attempt(row, len(attempts), env.task.control_dt_s))
             if attempts[-1].outcome == "success":
@@ -184,7 +186,7 @@ def _collect(
 
 
 @dataclass(frozen=True)
-class _Played:
+class Played:
     """A batch of episodes: observations, actions and states before every step, time first."""
 
     obs: dict[str, np.ndarray]
@@ -208,13 +210,21 @@ class _Played:
         return Episode(obs, self.action[:steps, row], success), replace(states, fields=fields)
 
 
-def _play(
-    env: BatchEnv, expert: Expert, keys: UInt32[np.ndarray, "rows 2"], note: Callable[[int], None]
-) -> _Played:
-    """Let the expert play the episodes of these keys in the first rows; others have finished."""
-    rows = np.arange(len(keys))
-    env.begin(keys, rows)
-    expert.start(_first(env.view(), len(rows)), seeds(keys))
+def record(
+    env: BatchEnv,
+    act: Callable[[int, View], Float32[np.ndarray, "rows action"]],
+    count: int,
+    note: Callable[[int], None] = lambda step: None,
+) -> Played:
+    """Play from where the first rows stand to their ends, keeping every state; other rows have finished.
+
+    Args:
+        env: with autoreset DISABLED.
+        act: the actions of these rows, from the number of the step and what is true of them.
+        count: how many rows.
+        note: told the number of the step now and then.
+    """
+    rows = np.arange(count)
     obs, fields = env.observe(), env.take(rows).fields
     seen, done, kept = [], [], []
     steps, outcome = np.zeros(len(rows), int), ["timeout"] * len(rows)
@@ -223,7 +233,7 @@ def _play(
         if not running.any():
             break
         action = np.zeros((env.num_envs, env.workcell.action_size), np.float32)
-        action[rows] = expert.act(step, _first(env.view(), len(rows)))
+        action[rows] = act(step, first_rows(env.view(), len(rows)))
         seen.append({name: values[rows] for name, values in obs.items()})
         done.append(action[rows])
         kept.append(replace(env.take(rows), fields={}))
@@ -235,7 +245,7 @@ def _play(
         if step % 20 == 0:
             note(step)
     joined = {name: np.stack([one[name] for one in seen]) for name in seen[0]}
-    return _Played(joined, np.stack(done), kept, fields, steps, outcome)
+    return Played(joined, np.stack(done), kept, fields, steps, outcome)
 
 
 def seeds(keys: UInt32[np.ndarray, "rows 2"]) -> Int[np.ndarray, " rows"]:
@@ -244,6 +254,6 @@ def seeds(keys: UInt32[np.ndarray, "rows 2"]) -> Int[np.ndarray, " rows"]:
     return ((high << np.uint64(31)) | (low >> np.uint64(1))).astype(np.int64)
 
 
-def _first(view: View, count: int) -> View:
+def first_rows(view: View, count: int) -> View:
     """The view of the first rows."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], view)

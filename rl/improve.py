@@ -1,31 +1,35 @@
 """Improvement from identical states: try the same moment many times, keep what worked.
 
-Groups of rollouts start from one kept state each; the only reward is success. A rollout's advantage is its
-success minus the mean of the others of its group (leave-one-out; Kool et al., 2019), every decision of a
-rollout shares it, and a clipped likelihood ratio bounds the step (Schulman et al., 2017; asymmetric as in
-DAPO, Yu et al., 2025). Groups that all succeed or all fail teach nothing and are dropped.
+Groups of rollouts start from one kept state each; the only reward is success, unless a cost of time is asked
+for. A rollout's advantage is its reward against the others of its group, every decision of a rollout shares
+it, and a clipped likelihood ratio bounds the step: see `advantage` and `surrogate`. Beside the groups, fresh
+starts are played once each: they show how the policy fares, put their states into the pool that groups are
+drawn from, and teach too, against the success to be expected there.
 """
 
 import time
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from regrasp.envs import BatchEnv, Snapshot, episode_keys
-from regrasp.errors import InputError, check_positive
+from regrasp.envs.keys import numbered_keys
+from regrasp.errors import InputError, check_positive, unknown
+from regrasp.rl.advantage import GROUP, group_advantage, informative
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.clone import Progress, read_lines, write_lines
-from regrasp.rl.curriculum import Curriculum, CurriculumState
-from regrasp.rl.policies.flow import FlowPolicy, Params
-from regrasp.rl.policies.flow import Path as FlowPath
+from regrasp.rl.curriculum import Choice, Pool, PoolState
+from regrasp.rl.policies import Noise, Params, Policy, Trace
 from regrasp.rl.rollout import Outcomes, rollout
+from regrasp.rl.stats import Rate, wilson
+from regrasp.rl.surrogate import Decisions, Surrogate, SurrogateConfig, Weights
+
+HELD_OUT = 2**30
+"""Number of the first episode of the role `train` that is only judged on."""
 
 
 @dataclass(frozen=True)
@@ -33,56 +37,55 @@ class ImproveConfig:
     """How a policy is improved."""
 
     iterations: int = 100
-    """Rounds of rollouts and updates."""
-    groups: int = 16
-    """Kept states per iteration."""
+    """Rounds of rollouts and updates, at most."""
+    groups: int = 12
+    """States that are tried many times in an iteration."""
     tries: int = 16
-    """Rollouts from each kept state."""
-    sigma: float = 0.15
-    """Exploration noise at every integration step, in units of the data's standard deviation."""
-    temperature: float = 1.0
-    """Scale of the noise that the flow starts from."""
-    learning_rate: float = 5e-5
-    """Of Adam, at first; it falls to 0 in a straight line."""
-    passes: int = 2
-    """Times that an iteration's decisions are used."""
-    minibatch: int = 1024
-    """Decisions in a gradient step."""
-    clip_low: float = 0.2
-    """The likelihood ratio counts down to 1 - this."""
-    clip_high: float = 0.28
-    """The likelihood ratio counts up to 1 + this."""
-    start_groups: int = 8
-    """Groups per iteration that always start where the task starts."""
+    """Rollouts from each of them."""
+    fresh: int = 64
+    """Starts of the task that are played once in an iteration."""
+    places: int = 512
+    """Starts that the pool keeps."""
+    advantage: str = "leave_one_out"
+    """Within a group: leave_one_out or normalised."""
+    time_cost: float = 0.0
+    """What a success loses that takes the whole horizon; 0: success is all that counts."""
+    noise: Noise = field(default_factory=Noise)
+    """How the policy explores."""
+    update: SurrogateConfig = field(default_factory=SurrogateConfig)
+    """How decisions change it."""
+    judge_every: int = 10
+    """Iterations between judgements without noise, on starts kept for that."""
+    judge_episodes: int = 256
+    """Episodes of a judgement."""
+    goal: float = 1.0
+    """Stop once a judgement's lower end of the 95 % interval reaches this."""
     checkpoint_every: int = 5
     """Iterations between checkpoints."""
     seed: int = 0
     """Of rollouts, starts and updates."""
 
     def __post_init__(self) -> None:
-        positive = (
-            "iterations",
-            "groups",
-            "sigma",
-            "learning_rate",
-            "passes",
-            "minibatch",
-            "checkpoint_every",
-        )
+        positive = ("iterations", "judge_every", "judge_episodes", "checkpoint_every")
         check_positive(self, positive)
-        if self.tries < 2 or not 0 <= self.start_groups <= self.groups:
+        if self.groups < 0 or self.fresh < 0 or self.places < 0 or self.tries < 2:
             raise InputError(
-                f"tries {self.tries} and start_groups {self.start_groups}: "
-                "choose tries >= 2 and 0 <= start_groups <= groups"
+                f"groups {self.groups}, tries {self.tries}, fresh {self.fresh} and places {self.places}: "
+                "choose tries >= 2 and the others >= 0"
+            )
+        if not self.groups * self.tries + self.fresh:
+            raise InputError("groups 0 and fresh 0: nothing would be tried; choose more of either")
+        if self.advantage not in GROUP:
+            raise unknown("group advantage", self.advantage, GROUP)
+        if not (0 <= self.time_cost < 1 and 0 < self.goal <= 1):
+            raise InputError(
+                f"time_cost {self.time_cost} and goal {self.goal}: choose 0 <= time_cost < 1, 0 < goal <= 1"
             )
 
-
-class Decisions(NamedTuple):
-    """The choices of one iteration, one row per rollout and decision."""
-
-    obs: Float[np.ndarray, "n obs"]
-    path: Float[np.ndarray, "n steps_plus_1 latent"]
-    advantage: Float[np.ndarray, " n"]
+    @property
+    def rows(self) -> int:
+        """Simulations at once."""
+        return self.groups * self.tries + self.fresh
 
 
 class _Tried(NamedTuple):
@@ -90,27 +93,24 @@ class _Tried(NamedTuple):
 
     outcomes: Outcomes
     obs: Float[np.ndarray, "decisions rows obs"]
-    paths: Float[np.ndarray, "decisions rows steps_plus_1 latent"]
+    traces: Trace
     running: Bool[np.ndarray, "decisions rows"]
 
 
-class _State(NamedTuple):
+class _Best(NamedTuple):
+    """The best judgement so far, and the weights that were judged."""
+
     net: Any
-    optimizer: Any
-    curriculum: CurriculumState
+    successes: Int[np.ndarray, ""]
+    iteration: Int[np.ndarray, ""]
+
+
+class _State(NamedTuple):
+    weights: Weights
+    pool: PoolState
+    best: _Best
     iteration: Int[np.ndarray, ""]
     env_steps: Int[np.ndarray, ""]
-
-
-def leave_one_out(success: Float[np.ndarray, "groups tries"]) -> Float[np.ndarray, "groups tries"]:
-    """Each rollout's success minus the mean success of the others of its group."""
-    tries = success.shape[1]
-    return (success - success.mean(axis=1, keepdims=True)) * tries / (tries - 1)
-
-
-def informative(success: Float[np.ndarray, "groups tries"]) -> Bool[np.ndarray, " groups"]:
-    """Groups in which some succeeded and some failed."""
-    return (success.min(axis=1) < 1) & (success.max(axis=1) > 0)
 
 
 class Improver:
@@ -119,7 +119,7 @@ class Improver:
     def __init__(
         self,
         env: BatchEnv,
-        policy: FlowPolicy,
+        policy: Policy,
         params: Params,
         moments: Snapshot,
         phases: Any,
@@ -128,50 +128,58 @@ class Improver:
         """Set up.
 
         Args:
-            env: groups * tries rows, autoreset DISABLED, with the policy's executor.
+            env: `config.rows` rows, autoreset DISABLED, with the policy's executor.
             policy: what is improved.
             params: where it starts.
-            moments: kept mid-episode states to start from.
+            moments: kept mid-episode states to start from; an empty stack: starts alone.
             phases: when in its episode each was kept, 0 (start) to 1.
             config: how.
         """
         self._env, self._policy, self._config = env, policy, config
         self._fixed = {name: value for name, value in params.items() if name != "net"}
         self._moments = env.at_chunk_boundary(moments)
-        self._curriculum = Curriculum(np.asarray(phases), config.groups, config.start_groups)
+        self._pool = Pool(np.asarray(phases), config.places if config.fresh else 0)
+        self._surrogate = Surrogate(policy, self._fixed, config.noise, config.update)
         env.begin(episode_keys(config.seed, "train", 0, env.num_envs))
-        self._optimizer = optax.chain(
-            optax.clip_by_global_norm(0.5), optax.adam(config.learning_rate)
-        )
         self._state = _State(
-            params["net"],
-            self._optimizer.init(params["net"]),
-            self._curriculum.start(),
+            self._surrogate.start(params["net"]),
+            self._pool.begin(),
+            _Best(params["net"], np.array(-1), np.array(0)),
             np.array(0),
             np.array(0),
         )
-        explore = partial(policy.explore, sigma=config.sigma, temperature=config.temperature)
-        self._explore = jax.jit(jax.vmap(explore, (None, 0, 0)))
+        self._explore = jax.jit(
+            jax.vmap(lambda *args: policy.explore(*args, noise=config.noise), (None, 0, 0))
+        )
+        self._act = jax.jit(policy.act)
         self._flat = jax.jit(policy.flat)
-        self._update = jax.jit(self._update_once)
-        self._log_prob = jax.jit(
-            jax.vmap(partial(policy.log_prob, sigma=config.sigma), (None, 0, 0))
-        )
 
     def run(self, folder: Path, progress: Progress = lambda done, total, note: None) -> Params:
-        """Iterate to the end, writing `params.npz` and `metrics.jsonl`; a finished folder is only read."""
+        """Iterate to the end, writing `params.npz` and `metrics.jsonl`; a finished folder is only read.
+
+        Returns:
+            The parameters that did best in a judgement.
+        """
         if (folder / "params.npz").exists():
-            return load_tree(folder / "params.npz", {**self._fixed, "net": self._state.net})
+            return load_tree(folder / "params.npz", self._params(self._state.weights.net))
         metrics = self._resume(folder)
         started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
-        while self._state.iteration < self._config.iterations:
+        config, judged = self._config, ""
+        while self._state.iteration < config.iterations:
             row = self._iterate()
-            metrics.append({**row, "wall_s": round(time.monotonic() - started, 2)})
             done = int(self._state.iteration)
-            if done % self._config.checkpoint_every == 0:
+            if done % config.judge_every == 0 or done == config.iterations:
+                rate = self._judge()
+                row |= {"judged": rate._asdict()}
+                judged = f", judged {rate}"
+            metrics.append({**row, "wall_s": round(time.monotonic() - started, 2)})
+            reached = "judged" in row and row["judged"]["low"] >= config.goal
+            if done % config.checkpoint_every == 0 and not reached:
                 self._save(folder, metrics)
-            progress(done, self._config.iterations, f"success {row['success']:.0%}")
-        params = {**self._fixed, "net": self._state.net}
+            progress(done, config.iterations, f"tries {row['success']:.0%}{judged}")
+            if reached:
+                break
+        params = self._params(self._state.best.net)
         write_lines(folder / "metrics.jsonl", metrics)
         save_tree(folder / "params.npz", params)
         (folder / "checkpoint.npz").unlink(missing_ok=True)
@@ -182,133 +190,130 @@ class Improver:
     def _iterate(self) -> dict[str, Any]:
         config, state = self._config, self._state
         key = jax.random.fold_in(jax.random.key(config.seed), state.iteration)
-        choice = self._curriculum.choose(state.curriculum, jax.random.fold_in(key, 0))
-        tried = self._try_out(choice.moment, jax.random.fold_in(key, 1))
-        outcomes = tried.outcomes
-        success = outcomes.success.reshape(config.groups, config.tries).astype(np.float32)
-        kept = informative(success)
-        advantage = (leave_one_out(success) * kept[:, None]).ravel()
-        net, optimizer, shift = self._learn(tried, advantage, jax.random.fold_in(key, 2))
-        curriculum = self._curriculum.learn(state.curriculum, choice, success.mean(axis=1))
-        self._state = _State(
-            net,
-            optimizer,
-            curriculum,
-            state.iteration + 1,
-            state.env_steps + outcomes.env_steps,
+        choice = self._pool.choose(state.pool, self._groups(), jax.random.fold_in(key, 0))
+        fresh = int(state.iteration) * config.rows + np.arange(config.rows - self._tries())
+        clock = [time.perf_counter()]
+        tried = self._try_out(choice, fresh, jax.random.fold_in(key, 1))
+        clock.append(time.perf_counter())
+        outcomes, cut = tried.outcomes, self._tries()
+        reward = outcomes.success * (1 - config.time_cost * outcomes.steps / self._env.horizon)
+        grouped = reward[:cut].reshape(-1, config.tries)
+        expected = reward[cut:].mean() if len(fresh) else 0.0
+        advantage = np.concatenate(
+            [group_advantage(config.advantage, grouped).ravel(), reward[cut:] - expected]
         )
-        at_start = choice.moment < 0
+        weights, shift = self._learn(tried, advantage, jax.random.fold_in(key, 2))
+        clock.append(time.perf_counter())
+        won = outcomes.success[:cut].reshape(-1, config.tries)
+        pool = self._pool.learn(state.pool, choice.state, won, fresh, outcomes.success[cut:])
+        self._state = state._replace(
+            weights=weights,
+            pool=pool,
+            iteration=state.iteration + 1,
+            env_steps=state.env_steps + outcomes.env_steps,
+        )
         return {
             "iteration": int(self._state.iteration),
             "env_steps": int(self._state.env_steps),
-            "episodes": int(self._state.iteration) * config.groups * config.tries,
-            "success": float(success.mean()),
-            "informative": float(kept.mean()),
-            "start_fraction": float(at_start.mean()),
-            "phase": float(choice.phase.mean()),
-            "start_rate": float(success[at_start].mean()) if at_start.any() else None,
+            "episodes": int(self._state.iteration) * config.rows,
+            "success": float(outcomes.success.mean()),
+            "informative": float(informative(grouped).mean()) if cut else None,
+            "start_fraction": float((choice.moment < 0).mean()) if cut else None,
+            "phase": float(self._pool.phase_of(choice).mean()) if cut else None,
+            "start_rate": float(outcomes.success[cut:].mean()) if len(fresh) else None,
+            "start_steps": float(np.median(outcomes.steps[cut:])) if len(fresh) else None,
             "shift": shift,
             "unstable": int(outcomes.unstable.sum()),
+            "rollout_s": round(clock[1] - clock[0], 3),
+            "update_s": round(clock[2] - clock[1], 3),
         }
 
-    def _try_out(self, moment: Int[np.ndarray, " groups"], key: Array) -> "_Tried":
-        """Roll every group out, from the kept states chosen or (-1) from fresh starts of the task."""
-        env, params = self._env, {**self._fixed, "net": self._state.net}
-        fresh = moment < 0
-        stack = self._stack(moment, fresh)
-        noise = jax.random.key_data(jax.random.split(jax.random.fold_in(key, 0), env.num_envs))
-        start = env.fork(stack, keys=np.asarray(noise))
-        seen, paths, running = [], [], []
+    def _groups(self) -> int:
+        """Groups of this iteration: with neither kept states nor starts yet, all rows are fresh starts."""
+        known = len(self._moments) or (self._state.pool.start >= 0).any()
+        return self._config.groups if known else 0
+
+    def _tries(self) -> int:
+        return self._groups() * self._config.tries
+
+    def _try_out(self, choice: Choice, fresh: Int[np.ndarray, " fresh"], key: Array) -> "_Tried":
+        """Roll out every group from its state, and every fresh start once."""
+        env, params = self._env, self._params(self._state.weights.net)
+        start = env.fork(self._stack(choice, fresh), keys=self._noise_keys(key))
+        seen, traces, running = [], [], []
 
         def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
             flat = self._flat(obs)
             keys = jax.random.split(jax.random.fold_in(key, decision + 1), env.num_envs)
-            chunks, path = self._explore(params, flat, keys)
+            chunks, trace = self._explore(params, flat, keys)
             seen.append(np.asarray(flat))
-            paths.append(np.asarray(path.points))
+            traces.append(jax.tree.map(np.asarray, trace))
             running.append(~env.done)
             return np.asarray(chunks)
 
         outcomes = rollout(env, act, start)
-        return _Tried(outcomes, np.array(seen), np.array(paths), np.array(running))
+        joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
+        return _Tried(outcomes, np.array(seen), joined, np.array(running))
 
-    def _stack(
-        self, moment: Int[np.ndarray, " groups"], fresh: Bool[np.ndarray, " groups"]
-    ) -> Snapshot:
-        """The groups' states, in order."""
-        env, config = self._env, self._config
-        rows = np.arange(fresh.sum())
-        parts = []
-        if len(rows):
-            first = int(self._state.iteration) * config.groups
-            env.begin(episode_keys(config.seed, "train", first, len(rows)), rows)
+    def _noise_keys(self, key: Array) -> np.ndarray:
+        keys = jax.random.split(jax.random.fold_in(key, 0), self._env.num_envs)
+        return np.asarray(jax.random.key_data(keys))
+
+    def _stack(self, choice: Choice, fresh: Int[np.ndarray, " fresh"]) -> Snapshot:
+        """The state of every row, in order."""
+        env, tries = self._env, self._config.tries
+        numbers = np.concatenate([choice.start[choice.start >= 0], fresh])
+        parts = [self._moments[choice.moment[choice.moment >= 0]]] if len(self._moments) else []
+        if len(numbers):
+            rows = np.arange(len(numbers))
+            env.begin(numbered_keys(self._config.seed, "train", numbers), rows)
             parts.append(env.take(rows))
-        if len(rows) < config.groups:
-            parts.append(self._moments[moment[~fresh]])
-        order = np.argsort(np.argsort(~fresh, kind="stable"), kind="stable")
-        return Snapshot.concatenate(parts)[order]
+        stack = Snapshot.concatenate(parts)
+        # In the stack moments come first; in the rows groups do, in the order of their choice.
+        order = np.argsort(np.argsort(choice.start >= 0, kind="stable"), kind="stable")
+        places = np.concatenate([np.repeat(order, tries), len(order) + np.arange(len(fresh))])
+        return stack[places]
 
-    def _learn(self, tried: "_Tried", advantage: np.ndarray, key: Array) -> tuple[Any, Any, float]:
-        """Clipped policy-gradient steps on the decisions of informative groups.
-
-        Returns:
-            Weights, optimizer state, and the mean squared log-ratio of the last step: how far it moved.
-        """
-        config, state = self._config, self._state
+    def _learn(self, tried: "_Tried", advantage: np.ndarray, key: Array) -> tuple[Weights, float]:
+        """Policy-gradient steps on the decisions that have an advantage."""
         keep = tried.running & (advantage != 0)[None]
-        net, optimizer, shift = state.net, state.optimizer, 0.0
         if not keep.any():
-            return net, optimizer, shift
+            return self._state.weights, 0.0
         data = Decisions(
-            tried.obs[keep], tried.paths[keep], np.broadcast_to(advantage, keep.shape)[keep]
+            tried.obs[keep],
+            jax.tree.map(lambda leaf: leaf[keep], tried.traces),
+            np.broadcast_to(advantage, keep.shape)[keep].astype(np.float32),
         )
-        size = config.minibatch
-        batches = max(1, len(data.obs) // size)
-        old = self._batched_log_prob(data)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        rate = np.float32(1 - state.iteration / config.iterations)
-        for _ in range(config.passes):
-            order = np.resize(rng.permutation(len(data.obs)), batches * size)
-            for pick in order.reshape(batches, size):
-                part = Decisions(*(x[pick] for x in data))
-                net, optimizer, shift = self._update(net, optimizer, part, old[pick], rate)
-        return net, optimizer, float(shift)
+        rate = 1 - float(self._state.iteration) / self._config.iterations
+        return self._surrogate.update(self._state.weights, data, rate, rng)
 
-    def _batched_log_prob(self, data: Decisions) -> np.ndarray:
-        """Log-likelihoods under the weights that made the choices, in calls of one size."""
-        size, n = self._config.minibatch, len(data.obs)
-        index = np.resize(np.arange(n), -(-n // size) * size).reshape(-1, size)
-        params = {**self._fixed, "net": self._state.net}
-        parts = [
-            self._log_prob(params, data.obs[i], FlowPath(jnp.asarray(data.path[i]))) for i in index
-        ]
-        return np.concatenate([np.asarray(p) for p in parts])[:n]
+    # ---- judging ----
 
-    def _update_once(
-        self, net: Any, optimizer: Any, part: Decisions, old: Array, rate: Array
-    ) -> tuple[Any, Any, Array]:
-        config, policy = self._config, self._policy
-        obs, path = jnp.asarray(part.obs), FlowPath(jnp.asarray(part.path))
+    def _judge(self) -> Rate:
+        """Play starts that are kept for it, without noise; remember the best weights."""
+        env, config, net = self._env, self._config, self._state.weights.net
+        params, success = self._params(net), []
 
-        def loss(net: Any) -> tuple[Array, Array]:
-            params = {**self._fixed, "net": net}
-            new = jax.vmap(partial(policy.log_prob, sigma=config.sigma), (None, 0, 0))(
-                params, obs, path
-            )
-            ratio = jnp.exp(new - old)
-            clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
-            advantage = part.advantage[:, None, None]
-            gain = jnp.minimum(ratio * advantage, clipped * advantage)
-            # Late steps explore little and would only add noise: their say is that of their variance.
-            say = policy.fade**2 / np.mean(policy.fade**2)
-            return -jnp.mean(gain * say[:, None]), jnp.mean(jnp.sum((new - old), axis=(1, 2)) ** 2)
+        def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
+            del decision
+            noise = np.zeros((env.num_envs, self._policy.noise_size), np.float32)
+            return np.asarray(self._act(params, self._flat(obs), noise))
 
-        gradient, shift = jax.grad(loss, has_aux=True)(net)
-        updates, optimizer = self._optimizer.update(gradient, optimizer, net)
-        updates = jax.tree.map(lambda update: rate * update, updates)
-        return optax.apply_updates(net, updates), optimizer, shift
+        for first in range(0, config.judge_episodes, env.num_envs):
+            env.begin(episode_keys(config.seed, "train", HELD_OUT + first, env.num_envs))
+            success.append(rollout(env, act, env.observe()).success)
+        won = np.concatenate(success)[: config.judge_episodes]
+        # Of equals the later one: it has learned more.
+        if won.sum() >= self._state.best.successes:
+            best = _Best(net, np.array(won.sum()), self._state.iteration)
+            self._state = self._state._replace(best=best)
+        return wilson(int(won.sum()), len(won))
 
     # ---- checkpoints ----
+
+    def _params(self, net: Any) -> Params:
+        return {**self._fixed, "net": net}
 
     def _save(self, folder: Path, metrics: list[dict[str, Any]]) -> None:
         write_lines(folder / "metrics.jsonl", metrics)

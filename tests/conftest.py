@@ -71,7 +71,7 @@ TINY = (
     *("--demos.episodes", "2", "--demos.threads", "1"),
     *("--clone.updates", "100", "--clone.batch", "32", "--clone.width", "16", "--clone.depth", "1"),
     *("--improve.iterations", "1", "--improve.groups", "2", "--improve.tries", "2"),
-    *("--improve.start-groups", "1", "--improve.minibatch", "32"),
+    *("--improve.fresh", "2", "--improve.update.minibatch", "32", "--improve.judge-episodes", "6"),
     *("--judge.episodes", "2", "--judge.rows", "2"),
 )
 """Settings with which the whole road takes seconds, and nothing is learned."""

@@ -375,7 +375,7 @@ def test_a_killed_improvement_ends_with_the_same_bytes(finished, tmp_path: Path)
     shutil.copytree(finished.folder, tmp_path / "killed")
     shutil.rmtree(tmp_path / "killed" / "improve")
     shutil.copytree(tmp_path / "killed", tmp_path / "undisturbed")
-    settings = "--seed 3 --iterations 3 --groups 48 --tries 4 --start-groups 0 --minibatch 32"
+    settings = "--seed 3 --iterations 3 --groups 48 --tries 4 --fresh 0 --update.minibatch 32"
 
     def improve(name: str) -> subprocess.Popen[bytes]:
         at = ("--checkpoint-every", "1", "--folder", str(tmp_path / name))

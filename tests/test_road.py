@@ -16,7 +16,7 @@ from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import Evaluation
 from regrasp.rl.improve import ImproveConfig
-from regrasp.road import JudgeConfig, Road, hardware, judge_bundle, kept_moments
+from regrasp.road import JudgeConfig, Road, from_settings, hardware, judge_bundle, kept_moments
 
 
 def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -75,8 +75,8 @@ def test_finished_stages_are_not_done_again(run: Road):
     before = everything(run.folder)
     demos = json.loads((run.folder / "demos.json").read_text())
     run.demos(DemonstrateConfig(**demos))
-    run.clone(CloneConfig(**settings(run.folder, "clone")))
-    run.improve(ImproveConfig(**settings(run.folder, "improve")))
+    run.clone(from_settings(CloneConfig, settings(run.folder, "clone")))
+    run.improve(from_settings(ImproveConfig, settings(run.folder, "improve")))
     run.export()
     run.judge(JudgeConfig(**settings(run.folder, "eval")))
     after = everything(run.folder)
@@ -119,7 +119,7 @@ def test_other_settings_in_the_same_folder_are_refused(
         "improve": ImproveConfig,
         "judge": JudgeConfig,
     }
-    config = kinds[stage](**json.loads((finished.folder / name).read_text()))
+    config = from_settings(kinds[stage], json.loads((finished.folder / name).read_text()))
     with pytest.raises(InputError, match=says):
         getattr(road, stage)(replace(config, **change))
     assert everything(finished.folder) == before
@@ -161,7 +161,7 @@ def test_demonstrations_of_another_model_are_refused(run: Road):
     for path in (run.folder / "demos" / "snapshots").iterdir():
         replace(Snapshot.load(path), fingerprint="of another model").save(path)
     with pytest.raises(InputError, match="of another model or version"):
-        run.improve(ImproveConfig(groups=2, tries=2, start_groups=1))
+        run.improve(ImproveConfig(groups=2, tries=2, fresh=2))
     assert not (run.folder / "improve").exists()
 
 

@@ -1,1 +1,24 @@
-"""What is learned: families of policies, one file each; parameters are arguments, nothing is kept."""
+"""Policy families by name."""
+
+from regrasp.rl.policies.flow import FlowPolicy
+from regrasp.rl.policies.gaussian import GaussianPolicy
+from regrasp.rl.policies.policy import Noise, Params, Policy, Trace
+from regrasp.rl.policies.token import TokenPolicy
+
+FAMILIES: dict[str, type[Policy]] = {
+    "flow": FlowPolicy,
+    "token": TokenPolicy,
+    "gaussian": GaussianPolicy,
+}
+"""How chunks come about -> the family."""
+
+__all__ = [
+    "FAMILIES",
+    "FlowPolicy",
+    "GaussianPolicy",
+    "Noise",
+    "Params",
+    "Policy",
+    "TokenPolicy",
+    "Trace",
+]

@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,18 +22,18 @@ from regrasp.errors import InputError
 from regrasp.files import read_json, whole, write_json
 from regrasp.randomization import Table, randomizer_for
 from regrasp.rl.bundle import export, load_bundle
-from regrasp.rl.clone import CloneConfig, clone, flow_policy, samples
+from regrasp.rl.clone import CloneConfig, clone, policy_for, samples
 from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import Evaluation, evaluate
 from regrasp.rl.experts import load_expert
 from regrasp.rl.improve import ImproveConfig, Improver
-from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.policies import Params, Policy
 
 Progress = Callable[[int, int, str], None]
 POLICIES = ("demonstrator", "clone", "improved")
 PHYSICS = ("nominal", "table")
-Config = TypeVar("Config", CloneConfig, ImproveConfig)
+Config = TypeVar("Config")
 PACKAGES = (
     "regrasp",
     "mujoco",
@@ -103,7 +103,7 @@ class Road:
         write_json(folder / "meta" / "demonstrations.json", result.to_json())
         return Episodes.open(folder)
 
-    def clone(self, config: CloneConfig) -> tuple[FlowPolicy, Params]:
+    def clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """Clone the demonstrations."""
         self._settled("clone", config)
         self._need_demos()
@@ -111,12 +111,12 @@ class Road:
         with self._clock("clone"):
             return self._clone(config)
 
-    def improve(self, config: ImproveConfig) -> tuple[FlowPolicy, Params]:
+    def improve(self, config: ImproveConfig) -> tuple[Policy, Params]:
         """Improve the clone from states of the demonstrations."""
         self._settled("improve", config)
         policy, params = self._cloned()
         moments, phases = kept_moments(self._need_demos(), policy.chunk)
-        env = self._env("table", config.groups * config.tries, policy.chunk)
+        env = self._env("table", config.rows, policy.chunk)
         if moments.fingerprint != env.fingerprint:
             raise InputError(
                 f"the demonstrations in {self.folder} are of another model or version: "
@@ -314,17 +314,17 @@ class Road:
             )
         return Episodes.open(self.folder / "demos")
 
-    def _cloned(self) -> tuple[FlowPolicy, Params]:
+    def _cloned(self) -> tuple[Policy, Params]:
         if not (self.folder / "clone" / "params.npz").exists():
             raise InputError(
                 f"no finished clone in {self.folder}: run `regrasp clone {self.task}` first"
             )
         return self._clone(self._kept("clone", CloneConfig))
 
-    def _clone(self, config: CloneConfig) -> tuple[FlowPolicy, Params]:
+    def _clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """The clone: trained, trained to its end, or read, as the folder has it."""
         obs, action, index, _ = self._need_demos().arrays()
-        policy = flow_policy(load_task(self.task), config)
+        policy = policy_for(load_task(self.task), config)
         data = samples(policy, obs, action, index)
         return policy, clone(policy, data, config, self.folder / "clone", self.progress("clone"))
 
@@ -332,13 +332,13 @@ class Road:
         """The settings that a stage was run with."""
         path = self._path(stage)
         try:
-            return config(**read_json(path, "settings"))
+            return from_settings(config, read_json(path, "settings"))
         except TypeError as error:
             raise InputError(
                 f"settings {path} are not of this version ({error}): start a new run"
             ) from None
 
-    def _export(self, name: str, policy: FlowPolicy, params: Params) -> Path:
+    def _export(self, name: str, policy: Policy, params: Params) -> Path:
         folder = self.folder / "bundle" / name
         if not (folder / "policy.json").exists():
             with self._clock("export"):
@@ -376,6 +376,24 @@ class Road:
         )
         write_json(path, result.to_json())
         return result
+
+
+def from_settings(kind: type[Config], settings: Any) -> Config:
+    """Undo `_settings`; settings in groups are configs of their own.
+
+    Raises:
+        TypeError: they are not of this config.
+    """
+    if not isinstance(settings, dict):
+        raise TypeError(f"settings are a {type(settings).__name__}")
+    found: Any = fields(kind)  # type: ignore[arg-type]
+    groups: dict[str, Any] = {
+        f.name: f.default_factory for f in found if is_dataclass(f.default_factory)
+    }
+    parts: dict[str, Any] = {
+        name: groups[name](**value) if name in groups else value for name, value in settings.items()
+    }
+    return kind(**parts)
 
 
 def _settings(config: Any) -> dict[str, Any]:

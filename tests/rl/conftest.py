@@ -15,7 +15,7 @@ from regrasp.envs import BatchEnv, Executor
 from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.rl.demonstrate import DemonstrateConfig, DemonstrationResult, demonstrate
 from regrasp.rl.episodes import Episodes
-from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.policies import FlowPolicy, Params
 
 DEMOS = 5
 

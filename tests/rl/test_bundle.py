@@ -17,25 +17,25 @@ from regrasp.envs import load_task
 from regrasp.errors import InputError
 from regrasp.rl import bundle, runner
 from regrasp.rl.bundle import export, largest_difference, load_bundle
-from regrasp.rl.clone import CloneConfig, flow_policy
-from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.clone import CloneConfig, policy_for
+from regrasp.rl.policies import Params, Policy
 from regrasp.rl.runner import BundleError, Runner
 
 TASK = load_task("transfer_cube")
 
 
 @pytest.fixture(scope="module")
-def small() -> FlowPolicy:
-    return flow_policy(TASK, CloneConfig(width=32, depth=2))
+def small() -> Policy:
+    return policy_for(TASK, CloneConfig(width=32, depth=2))
 
 
 @pytest.fixture(scope="module")
-def weights(small: FlowPolicy, random_params: Callable[..., Params]) -> Params:
+def weights(small: Policy, random_params: Callable[..., Params]) -> Params:
     return random_params(small)
 
 
 @pytest.fixture(scope="module")
-def exported(small: FlowPolicy, weights: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(small: Policy, weights: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle") / "clone"
     return export(small, weights, TASK, "transfer_cube", folder, {"policy": "clone", "seed": 3})
 
@@ -45,7 +45,7 @@ def copy(exported: Path, tmp_path: Path) -> Path:
     return shutil.copytree(exported, tmp_path / "bundle")
 
 
-def seen(small: FlowPolicy, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+def seen(small: Policy, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {n: rng.normal(0, 2, (rows, size)).astype(np.float32) for n, size in small.terms}
 

@@ -12,8 +12,8 @@ import pytest
 
 from regrasp.envs import load_task
 from regrasp.errors import InputError
-from regrasp.rl.clone import CloneConfig, Samples, clone, flow_policy, read_lines, samples
-from regrasp.rl.policies.flow import FlowPolicy, Params
+from regrasp.rl.clone import CloneConfig, Samples, clone, policy_for, read_lines, samples
+from regrasp.rl.policies import FlowPolicy, Params
 
 CONFIG = CloneConfig(updates=1300, batch=128, learning_rate=3e-3, average=0.99, held_out=0.2)
 """Checkpoints are written after 1000 updates."""
@@ -140,7 +140,7 @@ def test_chunks_hold_the_last_action_of_their_episode():
 def test_the_policy_of_a_task_is_relative_to_its_own_joints():
     """Left and right arm joints follow themselves, grippers nothing."""
     task = load_task("transfer_cube")
-    policy = flow_policy(task, CloneConfig(chunk=12, knots=4))
+    policy = policy_for(task, CloneConfig(chunk=12, knots=4))
     assert dict(policy.terms) == {n: np.prod(shape) for n, (_, shape) in task.terms.items()}
     before = [size for _, size in policy.terms[: list(task.terms).index("joint_pos")]]
     joints = [sum(before) + i for i in range(12)]

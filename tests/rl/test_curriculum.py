@@ -2,119 +2,118 @@
 
 import jax
 import numpy as np
-import pytest
 
-from regrasp.rl.curriculum import BINS, Curriculum, CurriculumState
+from regrasp.rl.curriculum import PHASES, Pool, PoolState
 
-PHASES = (np.arange(10 * BINS) + 0.5) / (10 * BINS)
-"""Ten moments in every bin."""
-
-
-def known(rates: np.ndarray, tries: float = 100.0) -> CurriculumState:
-    """What is known after so many tries of every bin, the task's start last."""
-    return CurriculumState(rates * tries, np.full(BINS + 1, tries))
+WHEN = (np.arange(10 * PHASES) + 0.5) / (10 * PHASES)
+"""Ten kept states of every kind."""
+MOMENTS = len(WHEN)
 
 
-def picks(curriculum: Curriculum, state: CurriculumState, draws: int = 50) -> np.ndarray:
-    """Bins of all groups over many draws."""
+def known(pool: Pool, rates: np.ndarray, tries: float = 100.0) -> PoolState:
+    """Every state tried so often, with these rates; starts 0, 1, ... fill their places."""
+    state = pool.begin()
+    return state._replace(
+        wins=rates * tries,
+        tries=np.full(len(rates), tries),
+        start=np.arange(len(state.start)),
+    )
+
+
+def counts(pool: Pool, state: PoolState, draws: int = 100, groups: int = 16) -> np.ndarray:
+    """How often each state is chosen."""
     keys = jax.random.split(jax.random.key(0), draws)
-    return np.concatenate([curriculum.choose(state, key).bin for key in keys])
+    chosen = np.concatenate([pool.choose(state, groups, key).state for key in keys])
+    return np.bincount(chosen, minlength=len(state.wins))
 
 
-def test_phases_near_one_half_are_favoured():
-    rates = np.full(BINS + 1, 0.97)
-    rates[:3], rates[7] = 0.03, 0.5
-    counts = np.bincount(picks(Curriculum(PHASES, 16, 0), known(rates)), minlength=BINS + 1)
-    assert np.argmax(counts) == 7
-    assert counts[7] > 3 * np.delete(counts, 7).max()
+def test_states_near_one_half_are_favoured():
+    pool = Pool(WHEN, 0)
+    rates = np.full(MOMENTS, 0.97)
+    rates[:30], rates[70:80] = 0.02, 0.5
+    found = counts(pool, known(pool, rates)).reshape(PHASES, 10).sum(axis=1)
+    assert np.argmax(found) == 7
+    assert found[7] > 5 * np.delete(found, 7).max()
 
 
-def test_what_is_nearly_certain_either_way_is_equally_dull():
-    rates = np.where(np.arange(BINS + 1) % 2, 0.1, 0.9)
-    counts = np.bincount(picks(Curriculum(PHASES, 16, 0), known(rates), 200), minlength=BINS + 1)
-    assert counts.min() > 0.7 * counts.mean()
-    assert counts.max() < 1.3 * counts.mean()
+def test_the_curriculum_walks_from_the_end_to_the_start():
+    """As later parts of the episode are mastered, earlier ones are drawn."""
+    pool = Pool(WHEN, 20)
+    mean = []
+    for reached in np.linspace(0.95, -0.05, 6):
+        chance = 1 / (1 + np.exp(-20 * (WHEN - reached)))
+        at_start = 1 / (1 + np.exp(20 * reached))
+        found = counts(pool, known(pool, np.concatenate([chance, np.full(20, at_start)])))
+        mean.append(np.average(np.concatenate([WHEN, np.zeros(20)]), weights=found))
+    assert (np.diff(mean) < 0).all()
+    assert mean[0] > 0.8
+    assert mean[-1] < 0.2
 
 
-@pytest.mark.parametrize("start_groups", [0, 3, 8])
-def test_start_groups_begin_where_the_task_begins(start_groups: int):
-    """However dull the start has become."""
-    rates = np.full(BINS + 1, 0.5)
-    rates[-1] = 0.999
-    choice = Curriculum(PHASES, 8, start_groups).choose(known(rates), jax.random.key(1))
-    assert choice.moment.shape == (8,)
-    assert (choice.moment[:start_groups] == -1).all()
-    assert (choice.phase[choice.moment == -1] == 0).all()
-    assert (choice.moment == -1).sum() <= start_groups + 1
+def test_many_states_of_one_kind_count_no_more_than_few():
+    when = np.concatenate([np.full(100, 0.1), np.full(2, 0.9)])
+    pool = Pool(when, 0)
+    found = counts(pool, known(pool, np.full(102, 0.5)), 500, 1)
+    assert 0.8 < found[:100].sum() / found[100:].sum() < 1.25
 
 
-def test_a_choice_says_what_it_chose():
-    choice = Curriculum(PHASES, 200, 5).choose(known(np.full(BINS + 1, 0.5)), jax.random.key(2))
-    kept = choice.moment >= 0
-    assert len(set(choice.moment[kept])) > 60
-    np.testing.assert_array_equal(choice.phase[kept], PHASES[choice.moment[kept]])
-    np.testing.assert_array_equal(choice.bin[kept], choice.moment[kept] // 10)
+def test_a_start_that_failed_is_drawn_more_than_one_that_succeeded():
+    pool = Pool(np.zeros(0), 40)
+    state = pool.begin()
+    fresh, won = np.arange(40), np.arange(40) >= 4
+    for _ in range(30):
+        state = pool.learn(state, np.zeros(0, int), np.zeros((0, 2), bool), fresh, won)
+    found = counts(pool, state, groups=1, draws=600)
+    assert found[:4].mean() > 3 * found[4:].mean()
+    choice = pool.choose(state, 8, jax.random.key(1))
+    assert (choice.moment == -1).all()
+    np.testing.assert_array_equal(choice.start, state.start[choice.state])
 
 
-def test_phases_without_moments_are_left_out():
-    """Also the very end, which belongs to the last bin."""
-    phases = np.array([0.0, 0.5, 0.5, 1.0])
-    found = Curriculum(phases, 100, 0).choose(known(np.full(BINS + 1, 0.5)), jax.random.key(0))
-    assert set(found.bin) == {0, BINS // 2, BINS - 1, BINS}
-    assert set(found.moment) == {-1, 0, 1, 2, 3}
-
-
-def test_nothing_known_means_nothing_preferred():
-    curriculum = Curriculum(PHASES, 16, 0)
-    counts = np.bincount(picks(curriculum, curriculum.start(), 200), minlength=BINS + 1)
-    assert counts.min() > 0.7 * counts.mean()
+def test_empty_places_are_not_drawn_and_the_oldest_is_replaced():
+    pool = Pool(WHEN[:5], 3)
+    state = pool.begin()
+    assert (pool.choose(state, 50, jax.random.key(0)).moment >= 0).all()
+    nothing = np.zeros(0, int), np.zeros((0, 2), bool)
+    for first in (0, 2, 4):
+        fresh = np.array([first, first + 1])
+        state = pool.learn(state, *nothing, fresh, np.ones(2, bool))
+    assert sorted(state.start) == [3, 4, 5]
 
 
 def test_estimates_move_to_the_rates_observed():
-    curriculum = Curriculum(PHASES, 12, 2)
-    rates = np.linspace(0.1, 0.9, BINS + 1)
-    state = curriculum.start()
+    pool, rng = Pool(WHEN, 0), np.random.default_rng(0)
+    rates = np.linspace(0.1, 0.9, MOMENTS)
+    state = pool.begin()
     for key in jax.random.split(jax.random.key(0), 300):
-        choice = curriculum.choose(state, key)
-        state = curriculum.learn(state, choice, rates[choice.bin])
-    np.testing.assert_allclose(state.successes / state.tries, rates, atol=0.05)
+        choice = pool.choose(state, 24, key)
+        won = rng.random((24, 16)) < rates[choice.state][:, None]
+        state = pool.learn(state, choice.state, won, np.zeros(0, int), np.zeros(0, bool))
+    mean, spread = pool.rates(state)
+    assert np.mean(np.abs(mean - rates) < 3 * spread) > 0.95
+    assert np.abs(mean - rates).mean() < 0.1
+    assert spread[state.tries > 10].mean() < 0.7 * spread[state.tries < 1].mean()
 
 
-def test_bins_that_were_not_tried_keep_their_estimates():
-    curriculum = Curriculum(PHASES, 4, 0)
-    before = known(np.full(BINS + 1, 0.4), tries=3.0)
-    copy = jax.tree.map(np.copy, before)
-    choice = curriculum.choose(before, jax.random.key(4))
-    after = curriculum.learn(before, choice, np.ones(4))
-    others = np.setdiff1d(np.arange(BINS + 1), choice.bin)
-    for old, new, kept in zip(before, after, copy, strict=True):
-        np.testing.assert_array_equal(new[others], old[others])
-        np.testing.assert_array_equal(old, kept)
-    rates = after.successes / after.tries
-    assert (rates[choice.bin] > 0.4).all()
+def test_nothing_is_given_up_for_good():
+    """After any number of like outcomes every state may still be chosen."""
+    pool = Pool(WHEN, 0)
+    for outcome in (False, True):
+        state = pool.begin()
+        for key in jax.random.split(jax.random.key(0), 100):
+            choice = pool.choose(state, 24, key)
+            won = np.full((24, 16), outcome)
+            state = pool.learn(state, choice.state, won, np.zeros(0, int), np.zeros(0, bool))
+        assert (counts(pool, state, 400) > 0).mean() > 0.95
 
 
-@pytest.mark.parametrize("outcome", [0.0, 1.0])
-def test_nothing_is_given_up_for_good(outcome: float):
-    """After any number of like outcomes every bin may still be chosen, and one surprise is noticed."""
-    curriculum = Curriculum(PHASES, 64, 1)
-    state = curriculum.start()
-    for key in jax.random.split(jax.random.key(0), 200):
-        choice = curriculum.choose(state, key)
-        state = curriculum.learn(state, choice, np.full(64, outcome))
-    assert set(picks(curriculum, state)) == set(range(BINS + 1))
-    before = state.successes / state.tries
-    choice = curriculum.choose(state, jax.random.key(5))
-    after = curriculum.learn(state, choice, np.full(64, 1 - outcome))
-    moved = (after.successes / after.tries - before) * (1 - 2 * outcome)
-    assert (moved[choice.bin] > 0.02).all()
-
-
-def test_the_key_decides():
-    curriculum = Curriculum(PHASES, 32, 4)
-    one, again, other = (
-        curriculum.choose(curriculum.start(), jax.random.key(seed)) for seed in (6, 6, 7)
-    )
-    for ours, theirs in zip(one, again, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert (one.moment != other.moment).any()
+def test_the_key_decides_and_what_was_known_is_not_changed():
+    pool = Pool(WHEN, 8)
+    state = known(pool, np.full(MOMENTS + 8, 0.4))
+    kept = jax.tree.map(np.copy, state)
+    one, again, other = (pool.choose(state, 8, jax.random.key(seed)) for seed in (6, 6, 7))
+    np.testing.assert_array_equal(one.state, again.state)
+    assert (one.state != other.state).any()
+    pool.learn(state, one.state, np.ones((8, 4), bool), np.arange(4), np.ones(4, bool))
+    for before, after in zip(kept, state, strict=True):
+        np.testing.assert_array_equal(before, after)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from regrasp.rl.policies.flow import FlowPolicy, Params, Path
+from regrasp.rl.policies import FlowPolicy, Noise, Params
 
 SIGMA = 0.3
 
@@ -98,16 +98,16 @@ def test_rows_do_not_see_each_other(policy: FlowPolicy, params: Params, rng):
 
 
 def test_exploring_without_noise_is_acting(policy: FlowPolicy, params: Params, obs):
-    chunk, path = policy.explore(params, obs, jax.random.key(3), sigma=0.0, temperature=0.7)
-    np.testing.assert_allclose(chunk, policy.act(params, obs, path.points[0]), atol=1e-6)
-    _, warm = policy.explore(params, obs, jax.random.key(3), sigma=0.0, temperature=1.4)
-    np.testing.assert_allclose(warm.points[0], 2 * path.points[0], rtol=1e-6)
+    chunk, path = policy.explore(params, obs, jax.random.key(3), Noise(1e-9, 0.7))
+    np.testing.assert_allclose(chunk, policy.act(params, obs, path[0]), atol=1e-6)
+    _, warm = policy.explore(params, obs, jax.random.key(3), Noise(1e-9, 1.4))
+    np.testing.assert_allclose(warm[0], 2 * path[0], rtol=1e-6)
 
 
 def test_exploring_adds_the_noise_it_says(policy: FlowPolicy, params: Params, obs):
     """Steps off the flow are normal, with a standard deviation of sigma times the fade."""
     keys = jax.random.split(jax.random.key(0), 2000)
-    explore = jax.jit(jax.vmap(lambda k: policy.explore(params, obs, k, SIGMA, 1.0)[1].points))
+    explore = jax.jit(jax.vmap(lambda k: policy.explore(params, obs, k, Noise(SIGMA))[1]))
     points = np.asarray(explore(keys))
     for step in range(policy.steps):
         time = jnp.float32(step / policy.steps)
@@ -130,17 +130,17 @@ def test_likelihood_is_the_gaussian_one(policy: FlowPolicy, params: Params, obs,
         slope = policy.velocity(params, obs, points[step], jnp.float32(step / policy.steps))
         mean, std = points[step] + slope / policy.steps, SIGMA * policy.fade[step]
         exact += (norm.logpdf(points[step + 1], mean, std) - norm.logpdf(0, 0, std)).sum()
-    found = float(jnp.sum(policy.log_prob(params, obs, Path(points), SIGMA)))
+    found = float(jnp.sum(policy.log_prob(params, obs, points, Noise(SIGMA))))
     assert found == pytest.approx(float(exact), rel=1e-5)
 
 
 def test_an_explored_way_is_as_likely_as_its_noise(policy: FlowPolicy, params: Params, obs):
     """Under the parameters that made it; so the ratio to them is 1 wherever it is computed."""
     key = jax.random.key(5)
-    _, path = policy.explore(params, obs, key, SIGMA, 1.0)
+    _, path = policy.explore(params, obs, key, Noise(SIGMA))
     keys = jax.random.split(key, policy.steps + 1)[:-1]
     noise = jax.vmap(lambda k: jax.random.normal(k, (policy.latent_size,)))(keys)
-    explored = jax.jit(policy.log_prob)(params, obs, path, SIGMA)
+    explored = policy.log_prob(params, obs, path, Noise(SIGMA))
     assert float(jnp.sum(explored)) == pytest.approx(float(-jnp.sum(noise**2) / 2), rel=1e-4)
 
 
@@ -149,8 +149,8 @@ def test_likelihood_ratios_average_to_one(policy: FlowPolicy, params: Params, ob
     other = {**params, "net": jax.tree.map(lambda leaf: 1.05 * leaf, params["net"])}
 
     def weight(key: jax.Array) -> jax.Array:
-        _, path = policy.explore(params, obs, key, 1.0, 1.0)
-        pair = (policy.log_prob(p, obs, path, 1.0) for p in (other, params))
+        _, path = policy.explore(params, obs, key, Noise(1.0))
+        pair = (policy.log_prob(p, obs, path, Noise(1.0)) for p in (other, params))
         theirs, ours = (jnp.sum(one) for one in pair)
         return jnp.exp(theirs - ours)
 

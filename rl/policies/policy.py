@@ -1,0 +1,195 @@
+"""What all policy families share: observations in, chunks out, and the network that reads the observation.
+
+A family adds how a chunk comes about: see `flow`, `token` and `gaussian` beside this file.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from regrasp.errors import check_positive
+
+Params = Mapping[str, Any]
+Obs = Mapping[str, Float[Array, "..."]]
+Trace = Any
+"""The random choices behind one chunk: a pytree whose likelihood the family can compute."""
+STD_FLOOR = 1e-3
+"""Added to standard deviations: what never changes is not blown up."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How a policy explores."""
+
+    sigma: float = 0.15
+    """Of Gaussian families: standard deviation of what is added, in units of the data's."""
+    temperature: float = 1.0
+    """Of what chunks are drawn from: the flow's first noise, the tokens' distributions."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("sigma", "temperature"))
+
+
+@dataclass(frozen=True)
+class Policy(ABC):
+    """Maps observations to chunks of absolute joint targets. Pure: parameters are arguments.
+
+    A chunk lies in the span of a few smooth functions of time, so what is learned and explored is smooth.
+    Arm joints are relative to the measured joints, grippers absolute. The coefficients, flattened with
+    actions fastest, are the *latent*; families see it normalised by the data.
+    """
+
+    terms: tuple[tuple[str, int], ...]
+    """Observation terms in network order, with their sizes."""
+    relative_to: tuple[int, ...]
+    """For each action entry, which observation entry it is relative to; -1: absolute."""
+    chunk: int = 16
+    """Actions in a chunk."""
+    knots: int = 5
+    """Coefficients of a chunk, for each action entry."""
+    width: int = 256
+    """Units of a hidden layer."""
+    depth: int = 2
+    """Residual layers of the encoder, and as many behind it."""
+    wanted: tuple[tuple[str, float], ...] = ()
+    """Conditions beside the observation, such as the speed, and what is asked for when acting."""
+
+    @property
+    def action_size(self) -> int:
+        return len(self.relative_to)
+
+    @property
+    def latent_size(self) -> int:
+        return self.knots * self.action_size
+
+    @property
+    def obs_size(self) -> int:
+        return sum(size for _, size in self.terms) + len(self.wanted)
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that a chunk is made from."""
+        return self.latent_size
+
+    @cached_property
+    def basis(self) -> Float[np.ndarray, "chunk knots"]:
+        """Piecewise-linear interpolation from knots to actions."""
+        place = np.linspace(0, self.knots - 1, self.chunk)
+        return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(self.knots))).astype(np.float32)
+
+    @cached_property
+    def say(self) -> Float[np.ndarray, "..."]:
+        """Weight of each term of `log_prob` in an update; broadcast over them."""
+        return np.ones((), np.float32)
+
+    def flat(self, obs: Obs) -> Float[Array, "... obs"]:
+        """The observation terms side by side; conditions that are not given are those wanted."""
+        parts = [jnp.asarray(obs[name]) for name, _ in self.terms]
+        parts += [
+            jnp.asarray(obs[name]) if name in obs else jnp.full((*parts[0].shape[:-1], 1), value)
+            for name, value in self.wanted
+        ]
+        return jnp.concatenate(parts, axis=-1)
+
+    def encode(
+        self, obs: Float[np.ndarray, "n obs"], chunks: Float[np.ndarray, "n chunk action"]
+    ) -> Float[np.ndarray, "n latent"]:
+        """The latents nearest to chunks of actions, in least squares, before normalisation."""
+        knots = np.einsum(
+            "kc,nca->nka", np.linalg.pinv(self.basis), chunks - self._origin(obs)[:, None]
+        )
+        return knots.reshape(len(chunks), -1).astype(np.float32)
+
+    def decode(
+        self, params: Params, obs: Float[Array, "... obs"], latent: Float[Array, "... latent"]
+    ) -> Float[Array, "... chunk action"]:
+        """The chunk of a normalised latent."""
+        knots = latent * params["latent_std"] + params["latent_mean"]
+        knots = knots.reshape(*latent.shape[:-1], self.knots, self.action_size)
+        return self.basis @ knots + self._origin(obs)[..., None, :]
+
+    def init(
+        self, key: Array, obs: Float[np.ndarray, "n obs"], latent: Float[np.ndarray, "n latent"]
+    ) -> Params:
+        """New parameters; the normalisation is that of the data given."""
+        return {
+            "net": self._init_net(key),
+            "obs_mean": jnp.asarray(obs.mean(0)),
+            "obs_std": jnp.asarray(obs.std(0) + STD_FLOOR),
+            "latent_mean": jnp.asarray(latent.mean(0)),
+            "latent_std": jnp.asarray(latent.std(0) + STD_FLOOR),
+        }
+
+    @abstractmethod
+    def loss(
+        self, params: Params, obs: Float[Array, " obs"], latent: Float[Array, " latent"], key: Array
+    ) -> Float[Array, ""]:
+        """What cloning makes small, for one sample; `latent` before normalisation."""
+
+    @abstractmethod
+    def act(
+        self, params: Params, obs: Float[Array, "... obs"], noise: Float[Array, "... noise"]
+    ) -> Float[Array, "... chunk action"]:
+        """The chunk of this noise: deterministic, and what is exported. No noise: the middle."""
+
+    @abstractmethod
+    def explore(
+        self, params: Params, obs: Float[Array, " obs"], key: Array, noise: Noise
+    ) -> tuple[Float[Array, "chunk action"], Trace]:
+        """A chunk to try out, and the choices behind it."""
+
+    @abstractmethod
+    def log_prob(
+        self, params: Params, obs: Float[Array, " obs"], trace: Trace, noise: Noise
+    ) -> Float[Array, "..."]:
+        """Log-likelihood of choices, up to a constant, one term for each independent choice."""
+
+    @abstractmethod
+    def _init_net(self, key: Array) -> Any:
+        """New weights."""
+
+    def _normal(self, params: Params, obs: Array) -> Array:
+        return (obs - params["obs_mean"]) / params["obs_std"]
+
+    def _target(self, params: Params, latent: Array) -> Array:
+        return (latent - params["latent_mean"]) / params["latent_std"]
+
+    def _origin(self, obs: Any) -> Any:
+        """What the actions are relative to: measured joints for the arms, 0 for the grippers."""
+        # A matrix rather than an index: it exports to any runtime.
+        pick = np.zeros((self.obs_size, self.action_size), np.float32)
+        for column, row in enumerate(self.relative_to):
+            if row >= 0:
+                pick[row, column] = 1
+        return obs @ pick
+
+
+class Encoder(nn.Module):
+    """What every family makes of an observation: a residual MLP."""
+
+    width: int
+    depth: int
+
+    @nn.compact
+    def __call__(self, obs: Array) -> Array:
+        return Residual(self.width, self.depth)(nn.Dense(self.width)(obs))
+
+
+class Residual(nn.Module):
+    """Residual layers."""
+
+    width: int
+    depth: int
+
+    @nn.compact
+    def __call__(self, hidden: Array) -> Array:
+        for _ in range(self.depth):
+            hidden = hidden + nn.Dense(self.width)(nn.silu(nn.LayerNorm()(hidden)))
+        return hidden

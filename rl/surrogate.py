@@ -1,0 +1,138 @@
+"""The updater that all improvement shares: a clipped likelihood ratio, whatever the policy and the advantage.
+
+Clipping: Schulman et al., 2017; more room upwards than downwards: DAPO, Yu et al., 2025. The ratio is clipped
+for each independent choice behind a chunk: over a whole chunk of hundreds of choices it would be clipped
+almost everywhere.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from regrasp.errors import InputError, check_positive
+from regrasp.rl.policies import Noise, Params, Policy, Trace
+
+
+@dataclass(frozen=True)
+class SurrogateConfig:
+    """How an iteration's decisions change the policy."""
+
+    learning_rate: float = 1e-4
+    """Of Adam, at first; it falls to 0 in a straight line."""
+    passes: int = 2
+    """Times that an iteration's decisions are used."""
+    minibatch: int = 1024
+    """Decisions in a gradient step."""
+    clip_low: float = 0.2
+    """The likelihood ratio counts down to 1 - this."""
+    clip_high: float = 0.28
+    """The likelihood ratio counts up to 1 + this."""
+    gradient_norm: float = 0.5
+    """Longer gradients are shortened to this."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("learning_rate", "passes", "minibatch", "gradient_norm"))
+        if not (0 < self.clip_low < 1 and self.clip_high > 0):
+            raise InputError(
+                f"clip_low {self.clip_low} and clip_high {self.clip_high}: "
+                "choose 0 < clip_low < 1 and clip_high > 0"
+            )
+
+
+class Decisions(NamedTuple):
+    """Choices that were tried, one row for each chunk."""
+
+    obs: Float[np.ndarray, "n obs"]
+    trace: Trace
+    advantage: Float[np.ndarray, " n"]
+
+
+class Weights(NamedTuple):
+    """What an update changes."""
+
+    net: Any
+    optimizer: Any
+
+
+class Surrogate:
+    """Clipped policy-gradient steps for one policy."""
+
+    def __init__(self, policy: Policy, fixed: Params, noise: Noise, config: SurrogateConfig):
+        """Compile.
+
+        Args:
+            policy: what is updated.
+            fixed: parameters that stay, such as the normalisation.
+            noise: how the decisions were made.
+            config: how.
+        """
+        self._policy, self._fixed, self._noise, self._config = policy, fixed, noise, config
+        self._optimizer = optax.chain(
+            optax.clip_by_global_norm(config.gradient_norm), optax.adam(config.learning_rate)
+        )
+        self._step = jax.jit(self._step_once)
+        self._log_prob = jax.jit(self._log_probs)
+
+    def start(self, net: Any) -> Weights:
+        """A policy's weights, with nothing learned yet."""
+        return Weights(net, self._optimizer.init(net))
+
+    def update(
+        self, weights: Weights, data: Decisions, rate: float, rng: np.random.Generator
+    ) -> tuple[Weights, float]:
+        """Take the decisions in, several times over.
+
+        Args:
+            weights: that made the decisions.
+            data: at least one decision; those without advantage should be left out.
+            rate: factor on the learning rate.
+            rng: of the order.
+
+        Returns:
+            New weights, and how far they moved: the mean squared log-ratio of the last step.
+        """
+        size = self._config.minibatch
+        batches = max(1, len(data.obs) // size)
+        old, shift = self._old(weights.net, data), 0.0
+        for _ in range(self._config.passes):
+            order = np.resize(rng.permutation(len(data.obs)), batches * size)
+            for pick in order.reshape(batches, size):
+                part = jax.tree.map(lambda x, pick=pick: x[pick], data)
+                weights, shift = self._step(weights, part, old[pick], np.float32(rate))
+        return weights, float(shift)
+
+    def _old(self, net: Any, data: Decisions) -> np.ndarray:
+        """Log-likelihoods under the weights that made the choices, in calls of one size."""
+        size, n = self._config.minibatch, len(data.obs)
+        index = np.resize(np.arange(n), -(-n // size) * size).reshape(-1, size)
+        parts = [self._log_prob(net, jax.tree.map(lambda x, i=i: x[i], data)) for i in index]
+        return np.concatenate([np.asarray(part) for part in parts])[:n]
+
+    def _log_probs(self, net: Any, data: Any) -> Array:
+        one = partial(self._policy.log_prob, noise=self._noise)
+        return jax.vmap(one, (None, 0, 0))({**self._fixed, "net": net}, data.obs, data.trace)
+
+    def _step_once(
+        self, weights: Weights, part: Decisions, old: Array, rate: Array
+    ) -> tuple[Weights, Array]:
+        config = self._config
+
+        def loss(net: Any) -> tuple[Array, Array]:
+            moved = self._log_probs(net, part) - old
+            ratio = jnp.exp(moved)
+            clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
+            advantage = part.advantage.reshape(-1, *[1] * (ratio.ndim - 1))
+            gain = jnp.minimum(ratio * advantage, clipped * advantage)
+            shift = jnp.mean(jnp.sum(moved.reshape(len(moved), -1), axis=1) ** 2)
+            return -jnp.mean(gain * self._policy.say), shift
+
+        gradient, shift = jax.grad(loss, has_aux=True)(weights.net)
+        updates, optimizer = self._optimizer.update(gradient, weights.optimizer, weights.net)
+        updates = jax.tree.map(lambda update: rate * update, updates)
+        return Weights(optax.apply_updates(weights.net, updates), optimizer), shift

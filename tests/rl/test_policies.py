@@ -1,0 +1,162 @@
+"""What holds of every policy family: chunks, likelihoods and modes."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from regrasp.rl.clone import CloneConfig, Samples, clone
+from regrasp.rl.policies import FAMILIES, Noise, Policy, TokenPolicy
+
+TERMS = (("cube_pos", 1), ("joint_pos", 2))
+
+
+def made(family: str, **changes: Any) -> Policy:
+    small: dict[str, Any] = {"chunk": 8, "knots": 3, "width": 16, "depth": 1}
+    return FAMILIES[family](TERMS, (1, -1), **{**small, **changes})
+
+
+def weights(policy: Policy, seed: int = 0):
+    """Random ones everywhere, normalised by random data."""
+    rng = np.random.default_rng(seed)
+    obs = rng.normal(0.3, 2, (50, policy.obs_size)).astype(np.float32)
+    latent = rng.normal(-0.2, 0.5, (50, policy.latent_size)).astype(np.float32)
+    params = policy.init(jax.random.key(seed), obs, latent)
+
+    def shake(leaf):
+        return leaf + jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype)
+
+    return {**params, "net": jax.tree.map(shake, params["net"])}
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def policy(request: pytest.FixtureRequest) -> Policy:
+    return made(request.param)
+
+
+@pytest.fixture
+def obs(policy: Policy) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(1).normal(size=policy.obs_size), jnp.float32)
+
+
+def test_a_chunk_is_a_function_of_observation_and_noise(policy: Policy, obs: jax.Array):
+    params, rng = weights(policy), np.random.default_rng(2)
+    noise = jnp.asarray(rng.normal(size=(5, policy.noise_size)), jnp.float32)
+    chunks = policy.act(params, jnp.broadcast_to(obs, (5, len(obs))), noise)
+    assert chunks.shape == (5, policy.chunk, policy.action_size)
+    alone = jnp.stack([policy.act(params, obs, one) for one in noise])
+    np.testing.assert_allclose(chunks, alone, atol=1e-5)
+    assert np.abs(np.diff(chunks, axis=0)).max() > 1e-3
+
+
+def test_the_ratio_of_a_policy_to_itself_is_one_whatever_it_tried(policy: Policy, obs: jax.Array):
+    """And choices that another policy finds likelier do not make up for it: ratios average to one."""
+    params, noise = weights(policy), Noise(sigma=1.0)
+    other = {**params, "net": jax.tree.map(lambda leaf: 1.05 * leaf, params["net"])}
+
+    def ratio(key: jax.Array) -> jax.Array:
+        _, trace = policy.explore(params, obs, key, noise)
+        theirs, ours = (policy.log_prob(p, obs, trace, noise).sum() for p in (other, params))
+        return jnp.exp(theirs - ours)
+
+    ratios = np.asarray(jax.jit(jax.vmap(ratio))(jax.random.split(jax.random.key(1), 5000)), float)
+    assert ratios.std() > 0.01
+    assert ratios.mean() == pytest.approx(1, abs=4 * ratios.std() / len(ratios) ** 0.5)
+
+
+def test_an_explored_chunk_lies_where_its_choices_say(policy: Policy, obs: jax.Array):
+    params, noise = weights(policy), Noise()
+    keys = jax.random.split(jax.random.key(3), 50)
+    chunks, _ = jax.vmap(lambda k: policy.explore(params, obs, k, noise))(keys)
+    again, _ = jax.vmap(lambda k: policy.explore(params, obs, k, noise))(keys)
+    np.testing.assert_array_equal(chunks, again)
+    latent = policy.encode(np.tile(obs, (50, 1)), np.asarray(chunks))
+    back = policy.decode(
+        params, jnp.tile(obs, (50, 1)), policy._target(params, jnp.asarray(latent))
+    )
+    np.testing.assert_allclose(back, chunks, atol=1e-4)
+
+
+def test_conditions_that_are_not_given_are_those_wanted(policy: Policy):
+    asked = type(policy)(TERMS, (1, -1), chunk=8, knots=3, wanted=(("speed", 1.5),))
+    terms = {"cube_pos": jnp.ones((2, 1)), "joint_pos": jnp.zeros((2, 2))}
+    np.testing.assert_allclose(asked.flat(terms)[:, -1], 1.5)
+    np.testing.assert_allclose(asked.flat({**terms, "speed": jnp.full((2, 1), 0.7)})[:, -1], 0.7)
+    assert asked.obs_size == 4
+
+
+# ---- tokens ----
+
+
+def test_token_probabilities_add_up_over_all_chunks():
+    """Two tokens of four values: the sixteen chunks are all that there is."""
+    policy = TokenPolicy((("side", 1),), (-1,), chunk=2, knots=2, width=8, depth=1, bins=4)
+    params = weights(policy)
+    every = jnp.stack(jnp.meshgrid(jnp.arange(4), jnp.arange(4), indexing="ij"), -1).reshape(-1, 2)
+    probs = jax.vmap(lambda t: policy.log_prob(params, jnp.ones(1), t, Noise()).sum())(every)
+    assert float(jnp.exp(probs).sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_tokens_are_drawn_as_often_as_their_likelihood_says():
+    policy = TokenPolicy((("side", 1),), (-1,), chunk=2, knots=2, width=8, depth=1, bins=3)
+    params, noise = weights(policy), Noise(temperature=1.7)
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    _, tokens = jax.jit(jax.vmap(lambda k: policy.explore(params, jnp.ones(1), k, noise)))(keys)
+    counts = np.bincount(np.asarray(tokens) @ [3, 1], minlength=9) / len(keys)
+    every = jnp.array([(i, j) for i in range(3) for j in range(3)])
+    exact = jax.vmap(lambda t: policy.log_prob(params, jnp.ones(1), t, noise).sum())(every)
+    np.testing.assert_allclose(counts, np.exp(exact), atol=0.015)
+
+
+def test_a_token_does_not_see_those_after_it():
+    policy = made("token")
+    params, obs = weights(policy), jnp.ones(3)
+    assert isinstance(policy, TokenPolicy)
+    tokens = jnp.arange(policy.latent_size) * 7 % policy.bins
+    for place in range(policy.latent_size):
+        changed = tokens.at[place].set((tokens[place] + 40) % policy.bins)
+        one, two = (policy.log_prob(params, obs, t, Noise()) for t in (tokens, changed))
+        np.testing.assert_array_equal(one[:place], two[:place])
+        assert (np.abs(one - two)[place:] > 1e-6).any()
+
+
+def test_latents_survive_as_tokens_within_a_bin():
+    policy = made("token", bins=256)
+    assert isinstance(policy, TokenPolicy)
+    rng = np.random.default_rng(0)
+    latent = rng.normal(0.5, 2, (200, policy.latent_size)).astype(np.float32)
+    params = policy.init(jax.random.key(0), rng.normal(size=(200, 3)).astype(np.float32), latent)
+    normal = policy._target(params, jnp.asarray(latent))
+    place = jax.vmap(lambda one: policy.tokens(params, one))(latent)
+    back = policy.latent(params, jnp.floor(place).astype(jnp.int32))
+    # Fine near the mean, coarse far from it.
+    np.testing.assert_allclose(back, normal, atol=0.1)
+    near = np.abs(normal) < 0.5
+    assert np.abs(back - normal)[near].max() < 0.01
+
+
+# ---- modes ----
+
+
+@pytest.mark.parametrize("family", ["flow", "token"])
+def test_two_ways_are_both_learned_and_their_mean_is_not(family: str, tmp_path):
+    """Pass on the left or on the right, never through the middle."""
+    rng = np.random.default_rng(0)
+    side = rng.choice([-1.0, 1.0], 400)[:, None] + rng.normal(0, 0.05, (400, 1))
+    policy = FAMILIES[family]((("side", 1),), (-1,), chunk=2, knots=2, width=32, depth=1)
+    obs, chunks = rng.normal(size=(400, 1)), np.repeat(side, 2, axis=1)[:, :, None]
+    data = Samples(
+        obs.astype(np.float32),
+        policy.encode(obs.astype(np.float32), chunks.astype(np.float32)),
+        np.repeat(np.arange(10), 40),
+    )
+    config = CloneConfig(updates=1300, batch=128, learning_rate=3e-3, average=0.99)
+    params = clone(policy, data, config, tmp_path)
+    noise = jax.random.normal(jax.random.key(0), (1000, policy.noise_size))
+    passed = np.asarray(policy.act(params, jnp.zeros((1000, 1)), noise))[:, :, 0]
+    left, right = (passed < -0.7).all(axis=1), (passed > 0.7).all(axis=1)
+    assert left.mean() > 0.35
+    assert right.mean() > 0.35
+    assert (np.abs(passed) < 0.4).any(axis=1).mean() < 0.1
