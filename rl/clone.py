@@ -48,18 +48,29 @@ class CloneConfig:
     """Coefficients of a chunk, for each action entry."""
     width: int = 256
     """Units of a hidden layer."""
-    depth: int = 2
-    """Residual layers of the encoder, and as many behind it."""
+    depth: int = 3
+    """Residual layers behind the encoder."""
     steps: int = 5
     """Integration steps of the flow family."""
     bins: int = 128
     """Values of a token of the token family."""
+    retimed: bool = False
+    """Clone the faster copies that `regrasp retime` made, instead of the demonstrations themselves."""
+    fastest: float = 1.0
+    """Share of the demonstrations that is used: the shortest ones."""
+    speed: float = 0.0
+    """Tell the policy how fast each demonstration was, and ask for this many times the median speed; 0: do
+    not."""
     seed: int = 0
     """Of initialisation and of the order of samples."""
 
     def __post_init__(self) -> None:
         positive = ("updates", "batch", "learning_rate", "chunk", "width", "depth", "steps", "bins")
         check_positive(self, positive)
+        if not 0 < self.fastest <= 1 or not self.speed >= 0:
+            raise InputError(
+                f"fastest {self.fastest} and speed {self.speed}: choose 0 < fastest <= 1 and speed >= 0"
+            )
         if self.family not in FAMILIES:
             raise unknown("policy family", self.family, FAMILIES)
         if not 2 <= self.knots <= self.chunk or not 0 <= self.held_out < 1:
@@ -100,7 +111,8 @@ def policy_for(task: Task, config: CloneConfig) -> Policy:
     )
     family = FAMILIES[config.family]
     sizes = {f.name for f in fields(family)} & {f.name for f in fields(config)}
-    return family(terms, relative, **{name: getattr(config, name) for name in sizes})
+    wanted = (("speed", config.speed),) if config.speed else ()
+    return family(terms, relative, wanted=wanted, **{name: getattr(config, name) for name in sizes})
 
 
 def samples(
@@ -108,15 +120,38 @@ def samples(
     obs: Mapping[str, Float[np.ndarray, "n _"]],
     action: Float[np.ndarray, "n action"],
     episode: Int[np.ndarray, " n"],
+    conditions: Mapping[str, Float[np.ndarray, " n"]] | None = None,
 ) -> Samples:
     """One training pair per demonstrated step: its observation and the chunk that followed it.
 
     Chunks that reach beyond the end of their episode hold its last action.
+
+    Args:
+        policy: whose terms and conditions are put together.
+        obs: term -> its numbers.
+        action: what was done.
+        episode: number of each step's episode, in ascending order.
+        conditions: what is told beside; the speed follows from the episodes.
+
+    Raises:
+        InputError: a condition of the policy is not given.
     """
+    told = {"speed": speeds(episode), **(conditions or {})}
+    missing = [name for name, _ in policy.wanted if name not in told]
+    if missing:
+        raise InputError(f"condition {missing[0]!r} is not given: known are {', '.join(told)}")
     last = np.searchsorted(episode, episode, side="right") - 1
     index = np.minimum(np.arange(len(episode))[:, None] + np.arange(policy.chunk), last[:, None])
-    flat = np.concatenate([np.asarray(obs[name]) for name, _ in policy.terms], axis=-1)
+    parts = [np.asarray(obs[name]) for name, _ in policy.terms]
+    parts += [np.asarray(told[name], np.float32)[:, None] for name, _ in policy.wanted]
+    flat = np.concatenate(parts, axis=-1)
     return Samples(flat, policy.encode(flat, action[index]), np.asarray(episode))
+
+
+def speeds(episode: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """How fast the episode of each step was, in multiples of the median."""
+    _, which, lengths = np.unique(episode, return_inverse=True, return_counts=True)
+    return np.median(lengths) / lengths[which]
 
 
 def clone(

@@ -73,7 +73,8 @@ def run_folder(finished, here: Path) -> Path:
         ("runn transfer_cube", "unknown verb 'runn': did you mean 'run'?"),
         (
             "frobnicate",
-            "choose one of certify, clone, demos, eval, export, gap, improve, randomization, report",
+            "choose one of certify, clone, demos, eval, export, gap, improve, randomization, report, "
+            "retime, run",
         ),
         ("certify --tasks transfer_cub", "unknown task 'transfer_cub': did you mean"),
         (
@@ -101,6 +102,9 @@ def run_folder(finished, here: Path) -> Path:
         ("demos transfer_cube --colour red", "--colour"),
         ("demos", "Required options"),
         ("clone transfer_cube", "run `regrasp demos transfer_cube` first"),
+        ("clone transfer_cube --retimed", "run `regrasp retime transfer_cube` first"),
+        ("clone transfer_cube --fastest 0", "fastest 0.0"),
+        ("retime transfer_cube", "run `regrasp demos transfer_cube` first"),
         ("export transfer_cube", "run `regrasp clone transfer_cube` first"),
         ("report transfer_cube", "no run at runs/transfer_cube-0"),
     ],

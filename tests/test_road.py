@@ -16,6 +16,7 @@ from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import Evaluation
 from regrasp.rl.improve import ImproveConfig
+from regrasp.rl.retime import RetimeConfig
 from regrasp.road import JudgeConfig, Road, from_settings, hardware, judge_bundle, kept_moments
 
 
@@ -134,6 +135,27 @@ def test_settings_that_are_not_ours_are_refused(run: Road, content: str):
         run.clone(CloneConfig())
 
 
+# ---- faster copies ----
+
+
+def test_faster_copies_are_cloned_and_improved_when_asked_for(run: Road):
+    for stage in ("clone", "improve"):
+        shutil.rmtree(run.folder / stage)
+    fast = run.retime(RetimeConfig(rounds=1, tries=4))
+    assert np.median(fast.lengths) <= np.median(run.shown().lengths)
+    small = CloneConfig(updates=2, batch=8, width=8, depth=1, retimed=True, fastest=0.5, speed=1.2)
+    policy, params = run.clone(small)
+    assert policy.wanted == (("speed", 1.2),)
+    assert np.isfinite(params["obs_mean"]).all()
+    again = everything(run.folder / "retimed")
+    assert len(run.retime(RetimeConfig(rounds=1, tries=4))) == len(fast)
+    assert everything(run.folder / "retimed") == again
+    config = ImproveConfig(iterations=1, groups=1, tries=2, fresh=1, judge_episodes=2)
+    run.improve(config)
+    with pytest.raises(InputError, match="retime stage with other settings"):
+        run.retime(RetimeConfig(rounds=2, tries=4))
+
+
 # ---- order ----
 
 
@@ -141,6 +163,8 @@ def test_a_stage_that_comes_too_early_says_which_is_first(tmp_path: Path):
     road = Road("transfer_cube", 0, tmp_path / "run")
     for stage, config, first in (
         ("clone", CloneConfig(), "regrasp demos transfer_cube"),
+        ("clone", CloneConfig(retimed=True), "regrasp retime transfer_cube"),
+        ("retime", RetimeConfig(), "regrasp demos transfer_cube"),
         ("improve", ImproveConfig(), "regrasp clone transfer_cube"),
     ):
         with pytest.raises(InputError, match=f"run `{first}` first"):

@@ -120,7 +120,7 @@ class FlowNet(nn.Module):
     size: int
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.width, self.depth)
+        self.encoder = Encoder(self.width)
         self.enter = nn.Dense(self.width)
         self.body = Residual(self.width, self.depth)
         self.leave = nn.Dense(self.size, kernel_init=nn.initializers.zeros)

@@ -64,5 +64,5 @@ class MeanNet(nn.Module):
 
     @nn.compact
     def __call__(self, obs: Array) -> Array:
-        hidden = Residual(self.width, self.depth)(Encoder(self.width, self.depth)(obs))
+        hidden = Residual(self.width, self.depth)(Encoder(self.width)(obs))
         return nn.Dense(self.size, kernel_init=nn.initializers.zeros)(nn.silu(hidden))

@@ -56,8 +56,8 @@ class Policy(ABC):
     """Coefficients of a chunk, for each action entry."""
     width: int = 256
     """Units of a hidden layer."""
-    depth: int = 2
-    """Residual layers of the encoder, and as many behind it."""
+    depth: int = 3
+    """Residual layers behind the encoder."""
     wanted: tuple[tuple[str, float], ...] = ()
     """Conditions beside the observation, such as the speed, and what is asked for when acting."""
 
@@ -172,14 +172,16 @@ class Policy(ABC):
 
 
 class Encoder(nn.Module):
-    """What every family makes of an observation: a residual MLP."""
+    """How every family takes in an observation.
+
+    One linear map: layers of its own, before the rest of the network joins in, fit as well and act worse.
+    """
 
     width: int
-    depth: int
 
     @nn.compact
     def __call__(self, obs: Array) -> Array:
-        return Residual(self.width, self.depth)(nn.Dense(self.width)(obs))
+        return nn.Dense(self.width)(obs)
 
 
 class Residual(nn.Module):

@@ -145,7 +145,7 @@ class TokenNet(nn.Module):
     bins: int
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.width, self.depth)
+        self.encoder = Encoder(self.width)
         normal = nn.initializers.normal
         waves = 2 * len(_WAVES) + 1
         self.words = self.param("words", normal(0.3), (self.size, waves, self.width))

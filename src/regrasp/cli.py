@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import (
@@ -30,6 +31,7 @@ from regrasp.errors import InputError, unknown
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.improve import ImproveConfig
+from regrasp.rl.retime import RetimeConfig
 from regrasp.rl.runner import BundleError
 from regrasp.road import JudgeConfig, Road
 
@@ -56,6 +58,28 @@ def demos(
     with _road(task, config.seed, folder) as road:
         episodes = road.demos(config)
     _answer(json, episodes.meta["demonstrations"], str(episodes))
+
+
+def retime(
+    task: Task,
+    config: Flat[RetimeConfig] = RetimeConfig(),
+    folder: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Make faster copies of a run's demonstrations, each played out from its own start.
+
+    Args:
+        task: Name of the task, such as transfer_cube.
+        config: How.
+        folder: Folder of the run; by default runs/TASK-SEED.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    with _road(task, config.seed, folder) as road:
+        before, episodes = road.shown(), road.retime(config)
+    shown_s, faster_s = (float(np.median(e.lengths)) / e.fps for e in (before, episodes))
+    found = {"episodes": len(episodes), "of": len(before)}
+    found |= {"shown_median_time_s": shown_s, "median_time_s": faster_s}
+    _answer(json, found, f"{episodes}; as shown, median {shown_s:.2f} s")
 
 
 def clone(
@@ -269,6 +293,7 @@ def run(
 VERBS: dict[str, Callable[..., None]] = {
     "run": run,
     "demos": demos,
+    "retime": retime,
     "clone": clone,
     "improve": improve,
     "export": export,

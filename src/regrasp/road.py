@@ -22,13 +22,14 @@ from regrasp.errors import InputError
 from regrasp.files import read_json, whole, write_json
 from regrasp.randomization import Table, randomizer_for
 from regrasp.rl.bundle import export, load_bundle
-from regrasp.rl.clone import CloneConfig, clone, policy_for, samples
+from regrasp.rl.clone import CloneConfig, Samples, clone, policy_for, samples
 from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import Evaluation, evaluate
 from regrasp.rl.experts import load_expert
 from regrasp.rl.improve import ImproveConfig, Improver
 from regrasp.rl.policies import Params, Policy
+from regrasp.rl.retime import RetimeConfig, fastest, retime
 
 Progress = Callable[[int, int, str], None]
 POLICIES = ("demonstrator", "clone", "improved")
@@ -103,10 +104,28 @@ class Road:
         write_json(folder / "meta" / "demonstrations.json", result.to_json())
         return Episodes.open(folder)
 
+    def shown(self) -> Episodes:
+        """The demonstrations.
+
+        Raises:
+            InputError: there are none yet.
+        """
+        return self._need_demos()
+
+    def retime(self, config: RetimeConfig) -> Episodes:
+        """Make faster copies of the demonstrations."""
+        folder = self.folder / "retimed"
+        if self._settled("retime", config) and (folder / "meta" / "info.json").exists():
+            return Episodes.open(folder)
+        shown = self.shown()
+        self._keep("retime", config)
+        with self._clock("retime"):
+            return retime(shown, folder, config, self.progress("retime"))
+
     def clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """Clone the demonstrations."""
         self._settled("clone", config)
-        self._need_demos()
+        self._need_demos(config.retimed)
         self._keep("clone", config)
         with self._clock("clone"):
             return self._clone(config)
@@ -115,7 +134,8 @@ class Road:
         """Improve the clone from states of the demonstrations."""
         self._settled("improve", config)
         policy, params = self._cloned()
-        moments, phases = kept_moments(self._need_demos(), policy.chunk)
+        retimed = self._kept("clone", CloneConfig).retimed
+        moments, phases = kept_moments(self._need_demos(retimed), policy.chunk)
         env = self._env("table", config.rows, policy.chunk)
         if moments.fingerprint != env.fingerprint:
             raise InputError(
@@ -289,7 +309,8 @@ class Road:
 
     def _path(self, stage: str) -> Path:
         """Where a stage's settings are kept."""
-        return self.folder / ("demos.json" if stage == "demos" else f"{stage}/config.json")
+        flat = ("demos", "retime")  # Their folders belong to the episodes.
+        return self.folder / (f"{stage}.json" if stage in flat else f"{stage}/config.json")
 
     def _clock(self, stage: str) -> "_Clock":
         return _Clock(self.folder / "seconds.json", stage)
@@ -307,12 +328,14 @@ class Road:
             executor=Executor(chunk, execute or chunk),
         )
 
-    def _need_demos(self) -> Episodes:
-        if not (self.folder / "demos").exists():
+    def _need_demos(self, retimed: bool = False) -> Episodes:
+        folder, verb = ("retimed", "retime") if retimed else ("demos", "demos")
+        if not (self.folder / folder).exists():
             raise InputError(
-                f"no demonstrations in {self.folder}: run `regrasp demos {self.task}` first"
+                f"no {'re-timed ' if retimed else ''}demonstrations in {self.folder}: "
+                f"run `regrasp {verb} {self.task}` first"
             )
-        return Episodes.open(self.folder / "demos")
+        return Episodes.open(self.folder / folder)
 
     def _cloned(self) -> tuple[Policy, Params]:
         if not (self.folder / "clone" / "params.npz").exists():
@@ -323,9 +346,13 @@ class Road:
 
     def _clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """The clone: trained, trained to its end, or read, as the folder has it."""
-        obs, action, index, _ = self._need_demos().arrays()
+        episodes = self._need_demos(config.retimed)
+        obs, action, index, _ = episodes.arrays()
         policy = policy_for(load_task(self.task), config)
         data = samples(policy, obs, action, index)
+        if config.fastest < 1:
+            used = np.isin(index, fastest(episodes, config.fastest))
+            data = Samples(*(part[used] for part in data))
         return policy, clone(policy, data, config, self.folder / "clone", self.progress("clone"))
 
     def _kept(self, stage: str, config: type[Config]) -> Config:
