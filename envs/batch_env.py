@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Array, Bool, Float32, Int, UInt32
 
-from regrasp.envs.executor import Executor
+from regrasp.envs.executor import NOTHING, Executor
 from regrasp.envs.keys import role_key, wrap
 from regrasp.envs.mechanics import Carry, Mechanics, Outcome, body_masses, mechanics_of
 from regrasp.envs.randomizer import Nominal, Randomizer, Settings, apply
@@ -137,7 +137,16 @@ class BatchEnv(VectorEnv):
     def due(self) -> Bool[np.ndarray, " envs"]:
         """Rows whose executor needs a new chunk."""
         self._need_start()
-        return np.asarray(self._carry.executor.left) == 0
+        return np.asarray(self._carry.executor.left) <= 0
+
+    @property
+    def pending(
+        self,
+    ) -> tuple[Float32[np.ndarray, "envs length action"], Bool[np.ndarray, " envs"]]:
+        """The actions that the executor plays next unless a chunk comes, and where there are any."""
+        self._need_start()
+        executor = self._carry.executor
+        return np.asarray(executor.chunk), np.asarray(executor.left) != NOTHING
 
     def load(self, chunks: Float32[np.ndarray, "envs chunk action"]) -> None:
         """Hand a chunk to each row where one is due; other rows keep theirs."""
@@ -437,11 +446,18 @@ class BatchEnv(VectorEnv):
         return replace(stack, carry={**stack.carry, "past": with_depth(past, mechanics.depth)})
 
     def at_chunk_boundary(self, stack: Snapshot) -> Snapshot:
-        """The same states; where no chunk is pending, under this environment's executor."""
-        if np.any(stack.carry.get("executor.left", 1)):
+        """The same states; those of another executor begin anew with this one, if no chunk is pending."""
+        empty = dict(_leaves(self.executor.start(self.workcell.action_size)))
+        empty = {f"executor.{name}": np.asarray(leaf) for name, leaf in empty.items()}
+        found = {k: leaf for k, leaf in stack.carry.items() if k.startswith("executor.")}
+        alike = {k: leaf.shape[1:] for k, leaf in found.items()} == {
+            k: leaf.shape for k, leaf in empty.items()
+        }
+        if alike or np.any(found.get("executor.left", 1) > 0):
             return stack
-        chunk = np.zeros((len(stack), self.executor.chunk, self.workcell.action_size), np.float32)
-        return replace(stack, carry={**stack.carry, "executor.chunk": chunk})
+        others = {k: leaf for k, leaf in stack.carry.items() if k not in found}
+        begun = {k: np.repeat(leaf[None], len(stack), axis=0) for k, leaf in empty.items()}
+        return replace(stack, carry=others | begun)
 
     def _checked(self, actions: Any) -> Float32[np.ndarray, "envs action"]:
         self._need_start()

@@ -16,7 +16,8 @@ from jax2onnx import to_onnx
 from regrasp.envs import Task
 from regrasp.errors import InputError
 from regrasp.files import whole
-from regrasp.rl.policies import Params, Policy
+from regrasp.rl.episodes import ACTION_MEANING
+from regrasp.rl.policies import Held, Params, Policy
 from regrasp.rl.runner import FORMAT, BundleError, Runner
 
 BUNDLES = Path(__file__).parent / "bundles"
@@ -57,13 +58,14 @@ def export(
         ],
         "action": {
             "names": list(task.workcell().action_names),
-            "meaning": "absolute joint targets in rad; grippers as normalised opening, 0 closed, 1 open",
+            "meaning": ACTION_MEANING,
         },
         "normalisation": "inside the graph",
         "rate_hz": round(1 / task.control_dt_s, 3),
         "chunk": policy.chunk,
         "execute": policy.chunk,
         "noise_size": policy.noise_size,
+        "basis": policy.basis.tolist(),
         "family": type(policy).__name__,
         "provenance": {"regrasp": version("regrasp"), **provenance},
         "sha256": {"policy.onnx": hashlib.sha256(graph).hexdigest()},
@@ -101,11 +103,16 @@ def _graph(policy: Policy, params: Params, task: Task) -> bytes:
     names = [name for name, _ in policy.terms]
 
     def act(*inputs: Any) -> Any:
-        obs = policy.flat(dict(zip(names, inputs[:-1], strict=True)))
-        return policy.act(frozen, obs, inputs[-1])
+        *seen, noise, pending, gain = inputs
+        obs = policy.flat(dict(zip(names, seen, strict=True)))
+        return policy.act_unrolled(frozen, obs, noise, Held(pending, gain))
 
-    shapes = [("rows", *task.terms[name][1]) for name in names] + [("rows", policy.noise_size)]
-    graph_names = [f"obs_{name}" for name in names] + ["noise"]
+    shapes = [("rows", *task.terms[name][1]) for name in names] + [
+        ("rows", policy.noise_size),
+        ("rows", policy.chunk, policy.action_size),
+        ("rows", policy.knots, policy.chunk),
+    ]
+    graph_names = [*(f"obs_{name}" for name in names), "noise", "pending", "gain"]
     draft: Any = to_onnx(act, inputs=shapes, input_names=graph_names, opset=OPSET, return_mode="ir")
     for node in draft.graph:
         for value in node.outputs:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from regrasp.envs import Task
 from regrasp.errors import InputError, check_positive, unknown
 from regrasp.files import whole
 from regrasp.rl.checkpoint import load_tree, save_tree
+from regrasp.rl.conditions import CONDITIONS
+from regrasp.rl.events import Events
 from regrasp.rl.policies import FAMILIES, Params, Policy
 
 Progress = Callable[[int, int, str], None]
@@ -54,6 +57,8 @@ class CloneConfig:
     """Integration steps of the flow family."""
     bins: int = 128
     """Values of a token of the token family."""
+    data: str = ""
+    """Folder of demonstrations to be cloned; by default the run's own."""
     retimed: bool = False
     """Clone the faster copies that `regrasp retime` made, instead of the demonstrations themselves."""
     fastest: float = 1.0
@@ -61,15 +66,19 @@ class CloneConfig:
     speed: float = 0.0
     """Tell the policy how fast each demonstration was, and ask for this many times the median speed; 0: do
     not."""
+    advantage: float = 0.0
+    """Tell it by how much each chunk brought success nearer than usual, and ask for so many standard
+    deviations; 0: do not."""
     seed: int = 0
     """Of initialisation and of the order of samples."""
 
     def __post_init__(self) -> None:
         positive = ("updates", "batch", "learning_rate", "chunk", "width", "depth", "steps", "bins")
         check_positive(self, positive)
-        if not 0 < self.fastest <= 1 or not self.speed >= 0:
+        if not (0 < self.fastest <= 1 and self.speed >= 0 and self.advantage >= 0):
             raise InputError(
-                f"fastest {self.fastest} and speed {self.speed}: choose 0 < fastest <= 1 and speed >= 0"
+                f"fastest {self.fastest}, speed {self.speed} and advantage {self.advantage}: "
+                "choose 0 < fastest <= 1 and the others >= 0"
             )
         if self.family not in FAMILIES:
             raise unknown("policy family", self.family, FAMILIES)
@@ -111,7 +120,8 @@ def policy_for(task: Task, config: CloneConfig) -> Policy:
     )
     family = FAMILIES[config.family]
     sizes = {f.name for f in fields(family)} & {f.name for f in fields(config)}
-    wanted = (("speed", config.speed),) if config.speed else ()
+    asked = {name: getattr(config, name) for name in CONDITIONS}
+    wanted = tuple((name, value) for name, value in asked.items() if value)
     return family(terms, relative, wanted=wanted, **{name: getattr(config, name) for name in sizes})
 
 
@@ -131,27 +141,23 @@ def samples(
         obs: term -> its numbers.
         action: what was done.
         episode: number of each step's episode, in ascending order.
-        conditions: what is told beside; the speed follows from the episodes.
+        conditions: what is told beside; those of `conditions.CONDITIONS` follow from the data.
 
     Raises:
         InputError: a condition of the policy is not given.
     """
-    told = {"speed": speeds(episode), **(conditions or {})}
-    missing = [name for name, _ in policy.wanted if name not in told]
-    if missing:
-        raise InputError(f"condition {missing[0]!r} is not given: known are {', '.join(told)}")
+    given = conditions or {}
+    plain = np.concatenate([np.asarray(obs[name]) for name, _ in policy.terms], axis=-1)
+    parts = [plain]
+    for name, _ in policy.wanted:
+        if name not in (*given, *CONDITIONS):
+            raise unknown("condition", name, (*given, *CONDITIONS))
+        told = given[name] if name in given else CONDITIONS[name](plain, episode, policy.chunk)
+        parts.append(np.asarray(told, np.float32)[:, None])
     last = np.searchsorted(episode, episode, side="right") - 1
     index = np.minimum(np.arange(len(episode))[:, None] + np.arange(policy.chunk), last[:, None])
-    parts = [np.asarray(obs[name]) for name, _ in policy.terms]
-    parts += [np.asarray(told[name], np.float32)[:, None] for name, _ in policy.wanted]
     flat = np.concatenate(parts, axis=-1)
     return Samples(flat, policy.encode(flat, action[index]), np.asarray(episode))
-
-
-def speeds(episode: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """How fast the episode of each step was, in multiples of the median."""
-    _, which, lengths = np.unique(episode, return_inverse=True, return_counts=True)
-    return np.median(lengths) / lengths[which]
 
 
 def clone(
@@ -190,26 +196,28 @@ def clone(
         )
     )
     started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
-    for done in range(first, config.updates, _BLOCK):
-        before, (state, loss) = state, advance(state, train, jnp.int32(done))
-        if not np.isfinite(loss):
-            _save(folder, before, done, metrics)
-            raise InputError(
-                f"the loss is {float(loss)} in updates {done} to {done + _BLOCK} of {folder}: its last "
-                "good state is kept; look for extreme numbers in the demonstrations, or start anew with "
-                "a lower --learning-rate"
+    with closing(Events(folder, first)) as events:
+        for done in range(first, config.updates, _BLOCK):
+            before, (state, loss) = state, advance(state, train, jnp.int32(done))
+            if not np.isfinite(loss):
+                _save(folder, before, done, metrics)
+                raise InputError(
+                    f"the loss is {float(loss)} in updates {done} to {done + _BLOCK} of {folder}: its last "
+                    "good state is kept; look for extreme numbers in the demonstrations, or start anew with "
+                    "a lower --learning-rate"
+                )
+            metrics.append(
+                {
+                    "step": done + _BLOCK,
+                    "loss": float(loss),
+                    "held_out_loss": float(held_out_loss(state.average)) if held.any() else None,
+                    "wall_s": round(time.monotonic() - started, 2),
+                }
             )
-        metrics.append(
-            {
-                "step": done + _BLOCK,
-                "loss": float(loss),
-                "held_out_loss": float(held_out_loss(state.average)) if held.any() else None,
-                "wall_s": round(time.monotonic() - started, 2),
-            }
-        )
-        if (done // _BLOCK) % 10 == 9:
-            _save(folder, state, done + _BLOCK, metrics)
-        progress(done + _BLOCK, config.updates, f"loss {metrics[-1]['loss']:.3f}")
+            events.add(done + _BLOCK, metrics[-1])
+            if (done // _BLOCK) % 10 == 9:
+                _save(folder, state, done + _BLOCK, metrics)
+            progress(done + _BLOCK, config.updates, f"loss {metrics[-1]['loss']:.3f}")
     params = {**fixed, "net": state.average}
     write_lines(folder / "metrics.jsonl", metrics)
     save_tree(folder / "params.npz", params)

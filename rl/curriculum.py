@@ -122,8 +122,9 @@ class Pool:
         np.add.at(tries, chosen, success.shape[1])
         # States are chosen where success is uncertain; only the fresh starts are a fair sample of theirs.
         moments = chosen < self._moments
-        np.add.at(kind_wins, self._kind[chosen[moments]], success[moments].mean(axis=1))
-        np.add.at(kind_tries, self._kind[chosen[moments]], 1.0)
+        if moments.any():
+            np.add.at(kind_wins, self._kind[chosen[moments]], success[moments].mean(axis=1))
+            np.add.at(kind_tries, self._kind[chosen[moments]], 1.0)
         kind_wins[PHASES] += fresh_success.sum() / 16
         kind_tries[PHASES] += len(fresh_success) / 16
         place = int(state.place)

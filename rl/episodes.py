@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from regrasp.envs import BatchEnv, Snapshot
+from regrasp.envs import BatchEnv, Snapshot, Task
 from regrasp.errors import InputError
 from regrasp.files import whole, write_json
 from regrasp.rl.lerobot import INFO, Frames, read, read_small_json
@@ -22,6 +22,7 @@ HEADER = "meta/regrasp.json"
 """Beside LeRobot's own files, whose loader would warn of unknown entries in `info.json`."""
 SNAPSHOT = "snapshots/episode-{:06d}.npz"
 STATE, ACTION = "observation.state", "action"
+ACTION_MEANING = "absolute joint targets in rad; grippers as normalised opening, 0 closed, 1 open"
 Terms = Mapping[str, tuple[str, tuple[int, ...]]]
 """Observation term -> (unit, shape), in the order in which the terms are joined."""
 
@@ -55,6 +56,7 @@ class Header:
     robot: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
     """Provenance as plain data: randomisation table, manner, seed, role, version."""
+    action_meaning: str = ACTION_MEANING
 
     @classmethod
     def of(cls, env: BatchEnv, task: str, **meta: Any) -> "Header":
@@ -73,6 +75,32 @@ class Header:
             robot=env.workcell.arm.name,
             meta={"version": version("regrasp"), "fingerprint": env.fingerprint, **meta},
         )
+
+    def check(self, name: str, task: Task) -> None:
+        """Refuse episodes that a policy for this task cannot be cloned from.
+
+        Args:
+            name: the task's name.
+            task: the task.
+
+        Raises:
+            InputError: they are of another robot, task, rate or action meaning, or see other things.
+        """
+        workcell = task.workcell()
+        wanted: dict[str, tuple[Any, Any]] = {
+            "task": (self.task, name),
+            "robot": (self.robot, workcell.arm.name),
+            "rate (Hz)": (round(self.fps, 3), round(1 / task.control_dt_s, 3)),
+            "action meaning": (self.action_meaning, ACTION_MEANING),
+            "actions": (self.actions, workcell.action_names),
+            "observations": (dict(self.terms), dict(task.terms)),
+        }
+        for what, (found, want) in wanted.items():
+            if found != want:
+                raise InputError(
+                    f"these demonstrations have {what} {_brief(found, want)}, {name} has "
+                    f"{_brief(want, found)}: convert them first, or choose the task that they are of"
+                )
 
 
 class EpisodeWriter:
@@ -147,6 +175,7 @@ class EpisodeWriter:
         write(self._folder, frames)
         terms = {n: {"unit": unit, "shape": shape} for n, (unit, shape) in header.terms.items()}
         head = {"format": FORMAT, "task": header.task, "terms": terms, "meta": header.meta}
+        head |= {"action_meaning": header.action_meaning}
         write_json(self._folder / HEADER, head)
 
 
@@ -297,7 +326,9 @@ def _header(head: dict[str, Any], frames: Frames) -> Header:
     if "success" not in frames.extra:
         raise ValueError("it does not say which episodes succeeded")
     actions = frames.names[ACTION] or tuple(map(str, range(frames.values[ACTION].shape[1])))
-    return Header(str(head["task"]), frames.fps, terms, actions, frames.robot, dict(head["meta"]))
+    meaning = str(head.get("action_meaning", ACTION_MEANING))
+    meta = dict(head["meta"])
+    return Header(str(head["task"]), frames.fps, terms, actions, frames.robot, meta, meaning)
 
 
 def _check(episode: Episode, header: Header, number: int) -> None:
@@ -313,6 +344,17 @@ def _check(episode: Episode, header: Header, number: int) -> None:
     for name, values in {**episode.obs, ACTION: episode.action}.items():
         if not np.isfinite(values).all():
             raise InputError(f"episode {number} has {name} that is not finite: leave it out")
+
+
+def _brief(found: Any, other: Any) -> str:
+    """What is special about one of two values."""
+    if isinstance(found, dict):
+        special = {k: v for k, v in found.items() if other.get(k) != v}
+        return ", ".join(f"{k} {v}" for k, v in special.items()) or "nothing else"
+    if isinstance(found, tuple):
+        special = [v for v in found if v not in other]
+        return f"{len(found)} ({', '.join(map(str, special[:4])) or 'in another order'})"
+    return repr(found)
 
 
 def _is_empty(path: Path) -> bool:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt32
 
-from regrasp.envs import BatchEnv, episode_keys, role_key
+from regrasp.envs import BatchEnv, Executor, episode_keys, role_key
 from regrasp.errors import InputError
 from regrasp.rl.demonstrate import seeds
 from regrasp.rl.experts import Expert
@@ -19,7 +19,11 @@ Progress = Callable[[int, int, str], None]
 
 
 class ChunkPolicy(Protocol):
-    """What can be judged: chunks from observations and noise, for all rows at once."""
+    """What can be judged: chunks from observations and noise, for all rows at once.
+
+    Where `continued` is asked for, `chunks` takes what is pending and how far it binds as well, and `gain`
+    says how far: see `Runner`.
+    """
 
     @property
     def noise_size(self) -> int: ...
@@ -29,6 +33,40 @@ class ChunkPolicy(Protocol):
         obs: dict[str, Float32[np.ndarray, "rows _"]],
         noise: Float32[np.ndarray, "rows noise"],
     ) -> Float32[np.ndarray, "rows chunk action"]: ...
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """How the chunks of a policy are played."""
+
+    execute: int = 0
+    """Actions of a chunk that are played before the next; 0: as the policy says."""
+    delay_ms: float = 0.0
+    """Time from an observation to the first action that can follow from it: the policy's thinking."""
+    continued: bool = False
+    """Tell the policy what is played meanwhile, so that its chunks go on from it (real-time chunking)."""
+    ensemble: float | None = None
+    """Play means of overlapping chunks, older ones with a weight larger by exp(this) each (ACT: 0.01)."""
+    speed: float = 1.0
+    """Play chunks this many times faster than they were meant."""
+    lag_ms: float = 0.0
+    """By how much servos trail; played faster, commands run ahead of them by more."""
+
+    def executor(self, chunk: int, execute: int, dt_s: float) -> Executor:
+        """For chunks of this length.
+
+        Raises:
+            InputError: chunks are too short for this, or a delay is no whole number of control steps.
+        """
+        delay = self.delay_ms / 1000 / dt_s
+        if abs(delay - round(delay)) > 1e-6 or delay < 0:
+            raise InputError(f"delay_ms {self.delay_ms}: choose a multiple of {1000 * dt_s:.3g}")
+        if self.continued and self.speed != 1:
+            raise InputError(f"continued with speed {self.speed}: choose either")
+        lead = self.lag_ms / 1000 / dt_s
+        most = Executor(chunk, 1, 0, self.ensemble, self.speed, lead).length - round(delay)
+        execute = self.execute or max(1, min(execute, most))
+        return Executor(chunk, execute, round(delay), self.ensemble, self.speed, lead)
 
 
 @dataclass(frozen=True)
@@ -100,6 +138,7 @@ def evaluate(
     seed: int,
     labels: tuple[str, str, str],
     noise: float = 1.0,
+    continued: bool = False,
     progress: Progress = lambda done, total, note: None,
 ) -> Evaluation:
     """Run episodes of the role `evaluate`, as many at a time as the environment has rows.
@@ -111,6 +150,7 @@ def evaluate(
         seed: of starts, physics and policy noise. The same seed gives every policy the same starts.
         labels: policy, task and physics, as the result will carry them.
         noise: scale of what chunks are made from; 0: the same chunk for the same observation.
+        continued: tell the policy what will be played before its chunk can be.
         progress: called after every batch.
 
     Raises:
@@ -121,7 +161,7 @@ def evaluate(
     success, times = [], []
     for first in range(0, episodes, env.num_envs):
         keys = episode_keys(seed, "evaluate", first, env.num_envs)
-        outcomes = play_episodes(env, policy, keys, seed, first, noise=noise)
+        outcomes = play_episodes(env, policy, keys, seed, first, noise=noise, continued=continued)
         success.append(outcomes.success)
         times.append(times_s(outcomes, env.task.control_dt_s, env.task.horizon_s))
         progress(
@@ -150,6 +190,7 @@ def play_episodes(
     first: int,
     on_step: Callable[[int], None] | None = None,
     noise: float = 1.0,
+    continued: bool = False,
 ) -> Outcomes:
     """Play the episodes of these keys to their ends, one per row.
 
@@ -161,6 +202,7 @@ def play_episodes(
         first: number of the first episode, which the noise depends on too.
         on_step: called after every control step with its number.
         noise: scale of what chunks are made from.
+        continued: tell the policy what will be played before its chunk can be.
     """
     env.begin(keys)
     if hasattr(policy, "start"):
@@ -171,7 +213,11 @@ def play_episodes(
         drawn = jax.random.normal(
             jax.random.fold_in(key, decision), (env.num_envs, policy.noise_size)
         )
-        return policy.chunks(obs, noise * np.asarray(drawn))
+        if not continued:
+            return policy.chunks(obs, noise * np.asarray(drawn))
+        pending, some = env.pending
+        gain = policy.gain(env.executor.delay, env.executor.chunk - env.executor.execute)
+        return policy.chunks(obs, noise * np.asarray(drawn), pending, some[:, None, None] * gain)
 
     return rollout(env, act, env.observe(), on_step)
 

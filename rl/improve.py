@@ -8,6 +8,7 @@ drawn from, and teach too, against the success to be expected there.
 """
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,15 +20,20 @@ from jaxtyping import Array, Bool, Float, Int
 from regrasp.envs import BatchEnv, Snapshot, episode_keys
 from regrasp.envs.keys import numbered_keys
 from regrasp.errors import InputError, check_positive, unknown
-from regrasp.rl.advantage import GROUP, group_advantage, informative
+from regrasp.rl.advantage import GROUP, gae, group_advantage, informative
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.clone import Progress, read_lines, write_lines
+from regrasp.rl.critic import Critic, CriticConfig, CriticState
 from regrasp.rl.curriculum import Choice, Pool, PoolState
-from regrasp.rl.policies import Noise, Params, Policy, Trace
+from regrasp.rl.events import Events
+from regrasp.rl.policies import Noise, Params, Policy, ResidualPolicy, Trace
 from regrasp.rl.rollout import Outcomes, rollout
 from regrasp.rl.stats import Rate, wilson
 from regrasp.rl.surrogate import Decisions, Surrogate, SurrogateConfig, Weights
 
+GAE = "gae"
+PATIENCE = 5
+"""Iterations without any success after which there is no hope."""
 HELD_OUT = 2**30
 """Number of the first episode of the role `train` that is only judged on."""
 
@@ -36,6 +42,8 @@ HELD_OUT = 2**30
 class ImproveConfig:
     """How a policy is improved."""
 
+    residual: bool = False
+    """Leave the policy as it is and learn small corrections of its chunks."""
     iterations: int = 100
     """Rounds of rollouts and updates, at most."""
     groups: int = 12
@@ -46,8 +54,16 @@ class ImproveConfig:
     """Starts of the task that are played once in an iteration."""
     places: int = 512
     """Starts that the pool keeps."""
+    identical: bool = True
+    """The tries of a group start from the same state; otherwise each from one of its own."""
+    curriculum: bool = True
+    """Draw the states of groups from the pool; otherwise they are new starts of the task."""
+    physics: str = "group"
+    """Randomised physics: that of the kept state (group), or of another start for every try (try)."""
     advantage: str = "leave_one_out"
-    """Within a group: leave_one_out or normalised."""
+    """Within a group, leave_one_out or normalised; or by a critic, gae."""
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    """Of the advantage gae."""
     time_cost: float = 0.0
     """What a success loses that takes the whole horizon; 0: success is all that counts."""
     noise: Noise = field(default_factory=Noise)
@@ -75,8 +91,10 @@ class ImproveConfig:
             )
         if not self.groups * self.tries + self.fresh:
             raise InputError("groups 0 and fresh 0: nothing would be tried; choose more of either")
-        if self.advantage not in GROUP:
-            raise unknown("group advantage", self.advantage, GROUP)
+        if self.advantage not in (*GROUP, GAE):
+            raise unknown("advantage", self.advantage, (*GROUP, GAE))
+        if self.physics not in ("group", "try"):
+            raise unknown("physics", self.physics, ("group", "try"))
         if not (0 <= self.time_cost < 1 and 0 < self.goal <= 1):
             raise InputError(
                 f"time_cost {self.time_cost} and goal {self.goal}: choose 0 <= time_cost < 1, 0 < goal <= 1"
@@ -95,6 +113,10 @@ class _Tried(NamedTuple):
     obs: Float[np.ndarray, "decisions rows obs"]
     traces: Trace
     running: Bool[np.ndarray, "decisions rows"]
+    start_s: float
+    """Wall time spent on putting the rows where they start."""
+    policy_s: float
+    """Wall time spent on choosing."""
 
 
 class _Best(NamedTuple):
@@ -107,10 +129,18 @@ class _Best(NamedTuple):
 
 class _State(NamedTuple):
     weights: Weights
+    critic: CriticState | None
     pool: PoolState
     best: _Best
     iteration: Int[np.ndarray, ""]
     env_steps: Int[np.ndarray, ""]
+
+
+def improved(policy: Policy, params: Params, config: ImproveConfig) -> tuple[Policy, Params]:
+    """What is changed of a policy, and its first parameters: itself, or corrections on top of it."""
+    if not config.residual:
+        return policy, params
+    return ResidualPolicy.on(policy, params, jax.random.key(config.seed))
 
 
 class Improver:
@@ -129,7 +159,7 @@ class Improver:
 
         Args:
             env: `config.rows` rows, autoreset DISABLED, with the policy's executor.
-            policy: what is improved.
+            policy: what is improved: see `improved`.
             params: where it starts.
             moments: kept mid-episode states to start from; an empty stack: starts alone.
             phases: when in its episode each was kept, 0 (start) to 1.
@@ -137,12 +167,16 @@ class Improver:
         """
         self._env, self._policy, self._config = env, policy, config
         self._fixed = {name: value for name, value in params.items() if name != "net"}
+        if not config.curriculum:
+            moments, phases = moments[np.arange(0)], phases[:0]
         self._moments = env.at_chunk_boundary(moments)
         self._pool = Pool(np.asarray(phases), config.places if config.fresh else 0)
         self._surrogate = Surrogate(policy, self._fixed, config.noise, config.update)
+        self._critic = Critic(policy.obs_size, params, config.critic)
         env.begin(episode_keys(config.seed, "train", 0, env.num_envs))
         self._state = _State(
             self._surrogate.start(params["net"]),
+            self._critic.start(jax.random.key(config.seed)) if config.advantage == GAE else None,
             self._pool.begin(),
             _Best(params["net"], np.array(-1), np.array(0)),
             np.array(0),
@@ -165,20 +199,27 @@ class Improver:
         metrics = self._resume(folder)
         started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
         config, judged = self._config, ""
-        while self._state.iteration < config.iterations:
-            row = self._iterate()
-            done = int(self._state.iteration)
-            if done % config.judge_every == 0 or done == config.iterations:
-                rate = self._judge()
-                row |= {"judged": rate._asdict()}
-                judged = f", judged {rate}"
-            metrics.append({**row, "wall_s": round(time.monotonic() - started, 2)})
-            reached = "judged" in row and row["judged"]["low"] >= config.goal
-            if done % config.checkpoint_every == 0 and not reached:
-                self._save(folder, metrics)
-            progress(done, config.iterations, f"tries {row['success']:.0%}{judged}")
-            if reached:
-                break
+        with closing(Events(folder, int(self._state.iteration))) as events:
+            while self._state.iteration < config.iterations:
+                try:
+                    row = self._iterate()
+                except InputError:
+                    self._save(folder, metrics)
+                    raise
+                done = int(self._state.iteration)
+                if done % config.judge_every == 0 or done == config.iterations:
+                    rate = self._judge()
+                    row |= {"judged": rate._asdict()}
+                    judged = f", judged {rate}"
+                metrics.append({**row, "wall_s": round(time.monotonic() - started, 2)})
+                events.add(done, metrics[-1])
+                self._need_success(metrics)
+                reached = "judged" in row and row["judged"]["low"] >= config.goal
+                if done % config.checkpoint_every == 0 and not reached:
+                    self._save(folder, metrics)
+                progress(done, config.iterations, f"tries {row['success']:.0%}{judged}")
+                if reached:
+                    break
         params = self._params(self._state.best.net)
         write_lines(folder / "metrics.jsonl", metrics)
         save_tree(folder / "params.npz", params)
@@ -190,28 +231,29 @@ class Improver:
     def _iterate(self) -> dict[str, Any]:
         config, state = self._config, self._state
         key = jax.random.fold_in(jax.random.key(config.seed), state.iteration)
-        choice = self._pool.choose(state.pool, self._groups(), jax.random.fold_in(key, 0))
-        fresh = int(state.iteration) * config.rows + np.arange(config.rows - self._tries())
+        choice, fresh = self._choose(jax.random.fold_in(key, 0))
         clock = [time.perf_counter()]
         tried = self._try_out(choice, fresh, jax.random.fold_in(key, 1))
         clock.append(time.perf_counter())
-        outcomes, cut = tried.outcomes, self._tries()
+        outcomes, cut = tried.outcomes, config.rows - len(fresh)
         reward = outcomes.success * (1 - config.time_cost * outcomes.steps / self._env.horizon)
-        grouped = reward[:cut].reshape(-1, config.tries)
-        expected = reward[cut:].mean() if len(fresh) else 0.0
-        advantage = np.concatenate(
-            [group_advantage(config.advantage, grouped).ravel(), reward[cut:] - expected]
-        )
-        weights, shift = self._learn(tried, advantage, jax.random.fold_in(key, 2))
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 2))))
+        advantage, critic = self._advantage(tried, reward, cut, rng)
+        weights, shift = self._learn(tried, advantage, rng)
         clock.append(time.perf_counter())
-        won = outcomes.success[:cut].reshape(-1, config.tries)
-        pool = self._pool.learn(state.pool, choice.state, won, fresh, outcomes.success[cut:])
+        won = outcomes.success[:cut].reshape(len(choice.state), cut // max(1, len(choice.state)))
+        known = choice.state >= 0
+        pool = self._pool.learn(
+            state.pool, choice.state[known], won[known], fresh, outcomes.success[cut:]
+        )
         self._state = state._replace(
             weights=weights,
+            critic=critic,
             pool=pool,
             iteration=state.iteration + 1,
             env_steps=state.env_steps + outcomes.env_steps,
         )
+        grouped = reward[:cut].reshape(-1, config.tries)
         return {
             "iteration": int(self._state.iteration),
             "env_steps": int(self._state.env_steps),
@@ -224,69 +266,145 @@ class Improver:
             "start_steps": float(np.median(outcomes.steps[cut:])) if len(fresh) else None,
             "shift": shift,
             "unstable": int(outcomes.unstable.sum()),
+            "start_s": round(tried.start_s, 3),
+            "policy_s": round(tried.policy_s, 3),
             "rollout_s": round(clock[1] - clock[0], 3),
             "update_s": round(clock[2] - clock[1], 3),
         }
 
-    def _groups(self) -> int:
-        """Groups of this iteration: with neither kept states nor starts yet, all rows are fresh starts."""
-        known = len(self._moments) or (self._state.pool.start >= 0).any()
-        return self._config.groups if known else 0
+    def _choose(self, key: Array) -> tuple[Choice, Int[np.ndarray, " fresh"]]:
+        """Where the groups start, and the numbers of the fresh starts that fill the other rows."""
+        config = self._config
+        # With neither kept states nor starts yet, all rows are fresh starts.
+        known = len(self._moments) or (self._state.pool.start >= 0).any() or not config.curriculum
+        states = (config.groups if known else 0) * (1 if config.identical else config.tries)
+        grouped = (config.groups if known else 0) * config.tries
+        numbers = self._numbers()
+        fresh = numbers[: config.rows - grouped]
+        if config.curriculum:
+            return self._pool.choose(self._state.pool, states, key), fresh
+        nowhere = np.full(states, -1)
+        return Choice(nowhere, nowhere, numbers[len(fresh) : len(fresh) + states]), fresh
 
-    def _tries(self) -> int:
-        return self._groups() * self._config.tries
+    def _advantage(
+        self,
+        tried: "_Tried",
+        reward: Float[np.ndarray, " rows"],
+        cut: int,
+        rng: np.random.Generator,
+    ) -> tuple[Float[np.ndarray, "decisions rows"], CriticState | None]:
+        """Of every decision; and the critic, taught."""
+        config, critic = self._config, self._state.critic
+        if critic is None:
+            grouped = reward[:cut].reshape(-1, config.tries)
+            expected = reward[cut:].mean() if cut < len(reward) else 0.0
+            within = group_advantage(config.advantage, grouped).ravel()
+            one = np.concatenate([within, reward[cut:] - expected])
+            return np.broadcast_to(one, tried.running.shape), None
+        last = tried.running & ~np.concatenate(
+            [tried.running[1:], np.zeros_like(tried.running[:1])]
+        )
+        value = self._critic.values(critic, tried.obs) * tried.running
+        found = gae(
+            last * reward, value, tried.running, config.critic.discount, config.critic.trace
+        )
+        target = np.clip(found + value, 0, 1)[tried.running]
+        critic = self._critic.fit(critic, tried.obs[tried.running], target, rng)
+        spread = found[tried.running].std() + 1e-6
+        return found / spread, critic
 
     def _try_out(self, choice: Choice, fresh: Int[np.ndarray, " fresh"], key: Array) -> "_Tried":
         """Roll out every group from its state, and every fresh start once."""
         env, params = self._env, self._params(self._state.weights.net)
-        start = env.fork(self._stack(choice, fresh), keys=self._noise_keys(key))
-        seen, traces, running = [], [], []
+        seen, traces, running, spent = [], [], [], [time.perf_counter()]
+        start = self._put(choice, fresh, key)
+        start_s, policy_s = time.perf_counter() - spent[0], 0.0
 
         def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
+            nonlocal policy_s
+            asked = time.perf_counter()
             flat = self._flat(obs)
             keys = jax.random.split(jax.random.fold_in(key, decision + 1), env.num_envs)
             chunks, trace = self._explore(params, flat, keys)
             seen.append(np.asarray(flat))
             traces.append(jax.tree.map(np.asarray, trace))
             running.append(~env.done)
+            policy_s += time.perf_counter() - asked
             return np.asarray(chunks)
 
         outcomes = rollout(env, act, start)
         joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
-        return _Tried(outcomes, np.array(seen), joined, np.array(running))
+        return _Tried(outcomes, np.array(seen), joined, np.array(running), start_s, policy_s)
 
-    def _noise_keys(self, key: Array) -> np.ndarray:
-        keys = jax.random.split(jax.random.fold_in(key, 0), self._env.num_envs)
-        return np.asarray(jax.random.key_data(keys))
+    def _put(
+        self, choice: Choice, fresh: Int[np.ndarray, " fresh"], key: Array
+    ) -> dict[str, np.ndarray]:
+        """Put every row where it starts; returns what is seen there."""
+        env, config = self._env, self._config
+        stack = self._stack(choice, fresh)
+        noise = jax.random.split(jax.random.fold_in(key, 0), env.num_envs)
+        keys = np.asarray(jax.random.key_data(noise))
+        if config.physics == "group":
+            return env.fork(stack, keys=keys)
+        others = np.setdiff1d(self._numbers(), fresh)
+        env.begin(numbered_keys(config.seed, "train", np.concatenate([others, fresh])))
+        return env.fork(stack, keys=keys, physics="row")
 
     def _stack(self, choice: Choice, fresh: Int[np.ndarray, " fresh"]) -> Snapshot:
         """The state of every row, in order."""
-        env, tries = self._env, self._config.tries
+        env, rows = self._env, self._config.rows
         numbers = np.concatenate([choice.start[choice.start >= 0], fresh])
         parts = [self._moments[choice.moment[choice.moment >= 0]]] if len(self._moments) else []
         if len(numbers):
-            rows = np.arange(len(numbers))
-            env.begin(numbered_keys(self._config.seed, "train", numbers), rows)
-            parts.append(env.take(rows))
+            index = np.arange(len(numbers))
+            env.begin(numbered_keys(self._config.seed, "train", numbers), index)
+            parts.append(env.take(index))
         stack = Snapshot.concatenate(parts)
         # In the stack moments come first; in the rows groups do, in the order of their choice.
         order = np.argsort(np.argsort(choice.start >= 0, kind="stable"), kind="stable")
-        places = np.concatenate([np.repeat(order, tries), len(order) + np.arange(len(fresh))])
-        return stack[places]
+        copies = (rows - len(fresh)) // max(1, len(order))
+        return stack[np.concatenate([np.repeat(order, copies), len(order) + np.arange(len(fresh))])]
 
-    def _learn(self, tried: "_Tried", advantage: np.ndarray, key: Array) -> tuple[Weights, float]:
+    def _numbers(self) -> Int[np.ndarray, " rows"]:
+        """Numbers of the episodes that this iteration may start."""
+        return int(self._state.iteration) * self._config.rows + np.arange(self._config.rows)
+
+    def _learn(
+        self,
+        tried: "_Tried",
+        advantage: Float[np.ndarray, "decisions rows"],
+        rng: np.random.Generator,
+    ) -> tuple[Weights, float]:
         """Policy-gradient steps on the decisions that have an advantage."""
-        keep = tried.running & (advantage != 0)[None]
+        keep = tried.running & (advantage != 0)
         if not keep.any():
             return self._state.weights, 0.0
         data = Decisions(
             tried.obs[keep],
             jax.tree.map(lambda leaf: leaf[keep], tried.traces),
-            np.broadcast_to(advantage, keep.shape)[keep].astype(np.float32),
+            advantage[keep].astype(np.float32),
         )
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         rate = 1 - float(self._state.iteration) / self._config.iterations
         return self._surrogate.update(self._state.weights, data, rate, rng)
+
+    def _need_success(self, metrics: list[dict[str, Any]]) -> None:
+        """Nothing is learned where nothing ever works.
+
+        Raises:
+            InputError: after PATIENCE iterations without a single success.
+        """
+        if len(metrics) != PATIENCE or any(row["success"] for row in metrics):
+            return
+        tried = f"{metrics[-1]['episodes']} tries and not one success"
+        if len(self._moments):
+            raise InputError(
+                f"{tried}, not even from the kept states near the end of a demonstration: train the "
+                "clone for longer, or look whether the demonstrations replay"
+            )
+        raise InputError(
+            f"{tried} from the task's own starts, and there are no kept states to begin with: give "
+            "demonstrations with states, keep the curriculum on, or train the clone for longer"
+        )
 
     # ---- judging ----
 

@@ -213,6 +213,19 @@ def retime(
     return Episodes.open(path)
 
 
+def replays(episodes: Episodes) -> Bool[np.ndarray, " demos"]:
+    """Which demonstrations succeed when their actions are played again from their first states.
+
+    Raises:
+        InputError: their states are missing, or of another model.
+    """
+    starts = Snapshot.concatenate(
+        [episodes.snapshots(i)[np.arange(1)] for i in range(len(episodes))]
+    )
+    env = _env(episodes, len(starts))
+    return _try(env, starts, [episode.action for episode in episodes]) <= env.horizon
+
+
 def fastest(episodes: Episodes, share: float) -> Int[np.ndarray, " kept"]:
     """The numbers of the shortest demonstrations, in order.
 

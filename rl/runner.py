@@ -2,6 +2,10 @@
 
 runner = Runner("bundle")
 chunk = runner.act({term["name"]: ... for term in runner.meta["observations"]})
+
+Where arms move on while the policy thinks, say what they will have done by then (real-time chunking):
+
+chunk = runner.act(obs, pending=chunk[runner.execute:], delay=3)
 """
 
 import hashlib
@@ -14,6 +18,8 @@ import numpy as np
 import onnxruntime
 
 FORMAT = 1
+STIFF = 0.1
+"""Ridge of the fit to pending actions: below it a weight is weak."""
 
 
 class BundleError(ValueError):
@@ -44,7 +50,9 @@ class Runner:
             )
         self._session = _session(folder / "policy.onnx", weights, threads)
         self._terms = [(term["name"], tuple(term["shape"])) for term in self.meta["observations"]]
+        self._basis = np.asarray(self.meta.get("basis", []), np.float32)
         wanted = [f"obs_{name}" for name, _ in self._terms] + ["noise"]
+        wanted += ["pending", "gain"] if self._basis.size else []
         found = [value.name for value in self._session.get_inputs()]
         if sorted(found) != sorted(wanted):
             raise BundleError(
@@ -67,36 +75,96 @@ class Runner:
         """Actions of a chunk to play before asking again."""
         return int(self.meta["execute"])
 
-    def chunks(self, obs: Mapping[str, Any], noise: Any) -> np.ndarray:
+    def chunks(
+        self, obs: Mapping[str, Any], noise: Any, pending: Any = None, gain: Any = None
+    ) -> np.ndarray:
         """Chunks of many rows.
 
         Args:
             obs: term -> (rows, ...) float32, in the units of policy.json.
             noise: (rows, noise_size) float32, standard normal.
+            pending: (rows, chunk, action) actions that are played next unless a new chunk comes.
+            gain: (rows, knots, chunk) how far they bind, from `holding`; none: not at all.
 
         Returns:
             (rows, chunk, action) float32: absolute joint targets in rad, grippers 0..1.
 
         Raises:
-            BundleError: a term is missing or of another shape.
+            BundleError: a term is missing or of another shape, or this bundle cannot be held.
         """
         noise = np.asarray(noise, np.float32)
         rows = noise.shape[:1]
         feed = {"noise": _checked("noise", noise, (*rows, self.noise_size))}
         for name, shape in self._terms:
             feed[f"obs_{name}"] = _checked(name, obs.get(name), (*rows, *shape))
+        if self._basis.size:
+            length, knots = self._basis.shape
+            size = len(self.meta["action"]["names"])
+            held = {"pending": (pending, (length, size)), "gain": (gain, (knots, length))}
+            for name, (values, shape) in held.items():
+                values = np.zeros((*rows, *shape)) if values is None else values
+                feed[name] = _checked(name, values, (*rows, *shape))
+        elif gain is not None:
+            raise BundleError("this bundle knows nothing of pending actions: export it again")
         return np.asarray(self._session.run(None, feed)[0])
 
-    def act(self, obs: Mapping[str, Any], noise: Any = None) -> np.ndarray:
+    def act(
+        self, obs: Mapping[str, Any], noise: Any = None, pending: Any = None, delay: int = 0
+    ) -> np.ndarray:
         """One chunk, (chunk, action), from the observation of one robot.
 
         Without noise the chunk is the middle of what the policy would do, the same for the same observation.
+
+        Args:
+            obs: term -> its numbers, in the units of policy.json.
+            noise: noise_size numbers, standard normal.
+            pending: (n, action) the actions that are left of the last chunk, next one first.
+            delay: how many of them will have been played before this chunk can be.
+
+        Raises:
+            BundleError: as for `chunks`, or there are fewer pending actions than the delay is long.
         """
         if noise is None:
             noise = np.zeros(self.noise_size)
-        return self.chunks(
-            {k: np.asarray(v)[None] for k, v in obs.items()}, np.asarray(noise)[None]
-        )[0]
+        held = {}
+        if pending is not None and len(pending):
+            pending = np.asarray(pending, np.float32)[: self.chunk]
+            if not 0 <= delay <= len(pending):
+                raise BundleError(f"delay {delay}, but {len(pending)} actions are pending")
+            known = np.resize(pending[-1], (self.chunk, pending.shape[1]))
+            known[: len(pending)] = pending
+            gain = holding(self._basis, delay, len(pending))
+            held = {"pending": known[None], "gain": gain[None]}
+        one = {k: np.asarray(v)[None] for k, v in obs.items()}
+        return self.chunks(one, np.asarray(noise)[None], **held)[0]
+
+    def gain(self, delay: int, known: int) -> np.ndarray:
+        """`holding` for this policy."""
+        return holding(self._basis, delay, known)
+
+
+def holding(basis: Any, delay: int, known: int) -> np.ndarray:
+    """How far pending actions bind a new chunk: from what is off to corrections of its coefficients.
+
+    The first `delay` actions will be played whatever happens and bind fully; the others are only what was
+    meant, and bind less and less (the soft mask of real-time chunking, Black et al., 2025).
+
+    Args:
+        basis: (chunk, knots) from coefficients to actions.
+        delay: control steps until the new chunk can be played.
+        known: actions that are pending; of what follows nothing is known.
+
+    Returns:
+        (knots, chunk) float32; weighted least squares with a ridge, so that weak weights only pull.
+    """
+    basis = np.asarray(basis, np.float64)
+    step = np.arange(len(basis))
+    fading = np.clip((known - step) / (known - delay + 1), 0, 1)
+    weight = np.where(step < delay, 1.0, fading * np.expm1(fading) / np.expm1(1.0))
+    weighted = basis.T * np.where(step < known, weight, 0.0)
+    return np.linalg.solve(weighted @ basis + STIFF * np.eye(basis.shape[1]), weighted).astype(
+        np.float32
+    )
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

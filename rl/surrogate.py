@@ -96,15 +96,23 @@ class Surrogate:
 
         Returns:
             New weights, and how far they moved: the mean squared log-ratio of the last step.
+
+        Raises:
+            InputError: the loss or its gradient is not finite.
         """
         size = self._config.minibatch
         batches = max(1, len(data.obs) // size)
         old, shift = self._old(weights.net, data), 0.0
-        for _ in range(self._config.passes):
+        for turn in range(self._config.passes):
             order = np.resize(rng.permutation(len(data.obs)), batches * size)
-            for pick in order.reshape(batches, size):
+            for batch, pick in enumerate(order.reshape(batches, size)):
                 part = jax.tree.map(lambda x, pick=pick: x[pick], data)
-                weights, shift = self._step(weights, part, old[pick], np.float32(rate))
+                weights, shift, sound = self._step(weights, part, old[pick], np.float32(rate))
+                if not sound:
+                    raise InputError(
+                        f"the loss is not finite in minibatch {batch + 1} of {batches}, pass {turn + 1}: "
+                        "the last good state is kept; start anew with a lower learning rate"
+                    )
         return weights, float(shift)
 
     def _old(self, net: Any, data: Decisions) -> np.ndarray:
@@ -120,7 +128,7 @@ class Surrogate:
 
     def _step_once(
         self, weights: Weights, part: Decisions, old: Array, rate: Array
-    ) -> tuple[Weights, Array]:
+    ) -> tuple[Weights, Array, Array]:
         config = self._config
 
         def loss(net: Any) -> tuple[Array, Array]:
@@ -132,7 +140,8 @@ class Surrogate:
             shift = jnp.mean(jnp.sum(moved.reshape(len(moved), -1), axis=1) ** 2)
             return -jnp.mean(gain * self._policy.say), shift
 
-        gradient, shift = jax.grad(loss, has_aux=True)(weights.net)
+        (value, shift), gradient = jax.value_and_grad(loss, has_aux=True)(weights.net)
+        sound = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradient))
         updates, optimizer = self._optimizer.update(gradient, weights.optimizer, weights.net)
         updates = jax.tree.map(lambda update: rate * update, updates)
-        return Weights(optax.apply_updates(weights.net, updates), optimizer), shift
+        return Weights(optax.apply_updates(weights.net, updates), optimizer), shift, sound

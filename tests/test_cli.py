@@ -73,8 +73,8 @@ def run_folder(finished, here: Path) -> Path:
         ("runn transfer_cube", "unknown verb 'runn': did you mean 'run'?"),
         (
             "frobnicate",
-            "choose one of certify, clone, demos, eval, export, gap, improve, randomization, report, "
-            "retime, run",
+            "choose one of certify, clone, demos, eval, export, gap, improve, plot, randomization, "
+            "report, retime, run",
         ),
         ("certify --tasks transfer_cub", "unknown task 'transfer_cub': did you mean"),
         (
@@ -96,6 +96,12 @@ def run_folder(finished, here: Path) -> Path:
         ("run transfer_cube --judge.episodes -1", "episodes -1"),
         ("clone transfer_cube --updates -100", "updates -100"),
         ("improve transfer_cube --tries -2", "tries -2"),
+        ("improve transfer_cube --advantage gea", "unknown advantage 'gea': did you mean 'gae'?"),
+        ("eval transfer_cube --delay-ms 15", "delay_ms 15.0: choose a multiple of 20"),
+        ("eval transfer_cube --delay-ms 400", "a chunk of 16 lasts for 16 control steps"),
+        ("eval transfer_cube --speed 9", "speed 9.0"),
+        ("plot nowhere", "nowhere holds no judged iterations"),
+        ("plot nowhere --out curves.gif", "a name that ends in .png or .svg"),
         ("improve transfer_cube --iterations 1.5", "'1.5' for --iterations INT"),
         ("demos transfer_cube --seed -1", "seed -1 is out of range"),
         ("demos transfer_cube --seed 4294967296", "seed 4294967296 is out of range"),

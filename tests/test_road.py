@@ -13,7 +13,7 @@ from regrasp.envs import Snapshot
 from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
-from regrasp.rl.episodes import Episodes
+from regrasp.rl.episodes import Episodes, EpisodeWriter
 from regrasp.rl.evaluate import Evaluation
 from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
@@ -154,6 +154,31 @@ def test_faster_copies_are_cloned_and_improved_when_asked_for(run: Road):
     run.improve(config)
     with pytest.raises(InputError, match="retime stage with other settings"):
         run.retime(RetimeConfig(rounds=2, tries=4))
+
+
+# ---- demonstrations from elsewhere ----
+
+
+def test_demonstrations_from_elsewhere_are_cloned_if_they_replay(finished, tmp_path: Path):
+    data = Path(shutil.copytree(finished.folder / "demos", tmp_path / "data"))
+    config = CloneConfig(updates=2, batch=8, width=8, depth=1, data=str(data))
+    Road("transfer_cube", 0, tmp_path / "good").clone(config)
+    assert (tmp_path / "good" / "clone" / "params.npz").exists()
+    episodes = Episodes.open(data)
+    with EpisodeWriter.to(tmp_path / "bad", episodes.header) as writer:
+        writer.add(episodes[0], episodes.snapshots(0))
+        lost = replace(episodes[1], action=np.zeros_like(episodes[1].action))
+        writer.add(lost, episodes.snapshots(1))
+    bad = replace(config, data=str(tmp_path / "bad"))
+    with pytest.raises(InputError, match=r"demonstrations 1 of .*\(1 of 2\) do not succeed"):
+        Road("transfer_cube", 0, tmp_path / "never").clone(bad)
+    assert not (tmp_path / "never").exists()
+
+
+def test_demonstrations_of_another_task_are_refused(finished, tmp_path: Path):
+    config = CloneConfig(data=str(finished.folder / "demos"))
+    with pytest.raises(InputError, match="task 'transfer_cube', hand_over has 'hand_over'"):
+        Road("hand_over", 0, tmp_path / "run").clone(config)
 
 
 # ---- order ----

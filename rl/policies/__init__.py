@@ -2,7 +2,8 @@
 
 from regrasp.rl.policies.flow import FlowPolicy
 from regrasp.rl.policies.gaussian import GaussianPolicy
-from regrasp.rl.policies.policy import Noise, Params, Policy, Trace
+from regrasp.rl.policies.policy import Held, Noise, Params, Policy, Trace
+from regrasp.rl.policies.residual import ResidualPolicy
 from regrasp.rl.policies.token import TokenPolicy
 
 FAMILIES: dict[str, type[Policy]] = {
@@ -16,9 +17,11 @@ __all__ = [
     "FAMILIES",
     "FlowPolicy",
     "GaussianPolicy",
+    "Held",
     "Noise",
     "Params",
     "Policy",
+    "ResidualPolicy",
     "TokenPolicy",
     "Trace",
 ]

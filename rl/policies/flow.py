@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from regrasp.rl.policies.policy import Encoder, Noise, Params, Policy, Residual
+from regrasp.rl.policies.policy import Encoder, Held, Noise, Params, Policy, Residual
 
 Points = Float[Array, "steps_plus_1 latent"]
 """The way from noise to a chunk: what its likelihood is computed from."""
@@ -68,11 +68,18 @@ class FlowPolicy(Policy):
         return jnp.mean((self.velocity(params, obs, point, time) - (target - noise)) ** 2)
 
     def act(
-        self, params: Params, obs: Float[Array, "... obs"], noise: Float[Array, "... latent"]
+        self,
+        params: Params,
+        obs: Float[Array, "... obs"],
+        noise: Float[Array, "... latent"],
+        held: Held | None = None,
     ) -> Float[Array, "... chunk action"]:
         seen, point = self._seen(params, obs), noise
         for step in range(self.steps):
-            point = self._mean(params, seen, point, jnp.float32(step))
+            after, left = self._mean(params, seen, point, jnp.float32(step)), self.steps - step
+            # Bent is where the flow would end from here, so what follows can fit in with it.
+            bent = self._bent(params, obs, point + left * (after - point), held)
+            point = after + bent / left
         return self.decode(params, obs, point)
 
     def explore(

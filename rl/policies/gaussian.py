@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from regrasp.rl.policies.policy import Encoder, Noise, Params, Policy, Residual
+from regrasp.rl.policies.policy import Encoder, Held, Noise, Params, Policy, Residual
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,14 @@ class GaussianPolicy(Policy):
         return jnp.mean((self.mean(params, obs) - self._target(params, latent)) ** 2)
 
     def act(
-        self, params: Params, obs: Float[Array, "... obs"], noise: Float[Array, "... latent"]
+        self,
+        params: Params,
+        obs: Float[Array, "... obs"],
+        noise: Float[Array, "... latent"],
+        held: Held | None = None,
     ) -> Float[Array, "... chunk action"]:
-        return self.decode(params, obs, self.mean(params, obs) + Noise().sigma * noise)
+        latent = self.mean(params, obs) + Noise().sigma * noise
+        return self.decode(params, obs, latent + self._bent(params, obs, latent, held))
 
     def explore(
         self, params: Params, obs: Float[Array, " obs"], key: Array, noise: Noise

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -35,6 +35,15 @@ class Noise:
 
     def __post_init__(self) -> None:
         check_positive(self, ("sigma", "temperature"))
+
+
+class Held(NamedTuple):
+    """What a new chunk has to fit to: see `runner.holding`."""
+
+    chunk: Float[Array, "... chunk action"]
+    """The actions that are played next unless a new chunk comes."""
+    gain: Float[Array | np.ndarray, "... knots chunk"]
+    """From how far they are off to how coefficients are corrected; 0: nothing is held."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +144,21 @@ class Policy(ABC):
 
     @abstractmethod
     def act(
-        self, params: Params, obs: Float[Array, "... obs"], noise: Float[Array, "... noise"]
+        self,
+        params: Params,
+        obs: Float[Array, "... obs"],
+        noise: Float[Array, "... noise"],
+        held: Held | None = None,
     ) -> Float[Array, "... chunk action"]:
-        """The chunk of this noise: deterministic, and what is exported. No noise: the middle."""
+        """The chunk of this noise: deterministic, and what is exported. No noise: the middle.
+
+        With `held`, the chunk goes on from actions that will be played whatever it says (real-time
+        chunking: Black et al., 2025).
+        """
+
+    def act_unrolled(self, params: Params, obs: Array, noise: Array, held: Held) -> Array:
+        """`act` without loops in the program, which not every runtime has."""
+        return self.act(params, obs, noise, held)
 
     @abstractmethod
     def explore(
@@ -154,6 +175,13 @@ class Policy(ABC):
     @abstractmethod
     def _init_net(self, key: Array) -> Any:
         """New weights."""
+
+    def _bent(self, params: Params, obs: Array, latent: Array, held: Held | None) -> Any:
+        """What is to be added to a normalised latent so that its chunk fits what is held."""
+        if held is None:
+            return 0.0
+        off = held.chunk - self.decode(params, obs, latent)
+        return (held.gain @ off).reshape(latent.shape) / params["latent_std"]
 
     def _normal(self, params: Params, obs: Array) -> Array:
         return (obs - params["obs_mean"]) / params["obs_std"]

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.fft import idct
 
-from regrasp.rl.policies.policy import Encoder, Noise, Params, Policy, Residual
+from regrasp.rl.policies.policy import Encoder, Held, Noise, Params, Policy, Residual
 
 SQUEEZE = 2.0
 """Bins are even in arcsinh(SQUEEZE * z), z in standard deviations of the data."""
@@ -85,11 +85,24 @@ class TokenPolicy(Policy):
         return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1))
 
     def act(
-        self, params: Params, obs: Float[Array, "... obs"], noise: Float[Array, "... latent"]
+        self,
+        params: Params,
+        obs: Float[Array, "... obs"],
+        noise: Float[Array, "... latent"],
+        held: Held | None = None,
     ) -> Float[Array, "... chunk action"]:
         """Every token by its quantile, that of the noise: no noise, the median."""
+        return self._acted(params, obs, noise, held, jax.lax.scan)
+
+    def act_unrolled(self, params: Params, obs: Array, noise: Array, held: Held) -> Array:
+        return self._acted(params, obs, noise, held, _in_turn)
+
+    def _acted(
+        self, params: Params, obs: Array, noise: Array, held: Held | None, scan: Any
+    ) -> Array:
         share = jax.scipy.stats.norm.cdf(noise)
-        return self.decode(params, obs, self.latent(params, self._draw(params, obs, share, 1.0)))
+        latent = self.latent(params, self._draw(params, obs, share, 1.0, scan))
+        return self.decode(params, obs, latent + self._bent(params, obs, latent, held))
 
     def explore(
         self, params: Params, obs: Float[Array, " obs"], key: Array, noise: Noise
@@ -111,7 +124,14 @@ class TokenPolicy(Policy):
         normal, value = self._normal(params, obs), self._value(tokens)
         return self._net.apply(params["net"], normal, value)  # type: ignore[return-value]
 
-    def _draw(self, params: Params, obs: Array, share: Array, temperature: float) -> Array:
+    def _draw(
+        self,
+        params: Params,
+        obs: Array,
+        share: Array,
+        temperature: float,
+        scan: Any = jax.lax.scan,
+    ) -> Array:
         """Tokens one after the other, each where its cumulative probability passes a share."""
         net, weights = self._net, params["net"]
         seen: Any = net.apply(weights, self._normal(params, obs), method="see")
@@ -128,7 +148,7 @@ class TokenPolicy(Policy):
             return memory + said, token  # type: ignore[return-value]
 
         shares = jnp.moveaxis(share, -1, 0)
-        _, tokens = jax.lax.scan(one, seen, (jnp.arange(self.latent_size), shares))
+        _, tokens = scan(one, seen, (np.arange(self.latent_size), shares))
         return jnp.moveaxis(tokens, 0, -1).astype(jnp.int32)
 
     def _value(self, tokens: Array) -> Array:
@@ -180,6 +200,15 @@ def _waves(value: Array) -> Array:
     """A number with the sines and cosines of its multiples: neighbours are alike, all differ."""
     waves = value[..., None] * jnp.asarray(_WAVES, jnp.float32)
     return jnp.concatenate([value[..., None], jnp.sin(waves), jnp.cos(waves)], axis=-1)
+
+
+def _in_turn(one: Any, memory: Array, over: tuple[np.ndarray, Array]) -> tuple[Array, Array]:
+    """What `scan` does, written out."""
+    tokens = []
+    for place, share in zip(*over, strict=True):
+        memory, token = one(memory, (place, share))
+        tokens.append(token)
+    return memory, jnp.stack(tokens)
 
 
 def _squeeze(z: Any) -> Any:

@@ -30,6 +30,7 @@ from regrasp.envs.certify import CertifyConfig
 from regrasp.errors import InputError, unknown
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
+from regrasp.rl.evaluate import PlayConfig
 from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 from regrasp.rl.runner import BundleError
@@ -120,6 +121,30 @@ def improve(
     _tell_path(json, road.folder / "improve" / "params.npz")
 
 
+def plot(
+    runs: tyro.conf.Positional[list[Path]], out: Path = Path("curves.png"), json: bool = False
+) -> None:
+    """Draw learning curves: success against environment steps and wall time, and where groups started.
+
+    Runs that differ in their seed alone are drawn as one, with their range.
+
+    Args:
+        runs: Folders of runs, finished or under way.
+        out: The picture, .png or .svg.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from regrasp.files import whole
+    from regrasp.rl.curves import Run, draw_curves, together
+
+    form = out.suffix.removeprefix(".")
+    if form not in ("png", "svg"):
+        raise InputError(f"out {out}: choose a name that ends in .png or .svg")
+    groups = together(Run.read(folder) for folder in runs)
+    with whole(out) as temporary:
+        temporary.write_bytes(draw_curves(groups, form))
+    _answer(json, {"picture": str(out), "curves": list(groups)}, str(out))
+
+
 def export(task: Task, seed: int = 0, folder: Path | None = None, json: bool = False) -> None:
     """Write a run's policies as bundles: ONNX and metadata, to be run with numpy and onnxruntime.
 
@@ -146,6 +171,7 @@ def eval_(
     randomize: str = "nominal",
     rows: int = 250,
     noise: float = 0.0,
+    play: Flat[PlayConfig] = PlayConfig(),
     json: bool = False,
 ) -> None:
     """Judge a policy on episodes that nothing was trained on.
@@ -158,13 +184,19 @@ def eval_(
         randomize: nominal, or table (the task's own).
         rows: Episodes at a time.
         noise: Scale of the noise that chunks are made from; 1 samples as the policy was trained to.
+        play: How its chunks are played.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.road import judge_bundle
 
     with _bars() as progress:
         found = judge_bundle(
-            bundle, task, randomize, JudgeConfig(episodes, rows, seed, noise), progress("eval")
+            bundle,
+            task,
+            randomize,
+            JudgeConfig(episodes, rows, seed, noise),
+            play,
+            progress("eval"),
         )
     _answer(json, found.to_json(), str(found))
 
@@ -296,6 +328,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "retime": retime,
     "clone": clone,
     "improve": improve,
+    "plot": plot,
     "export": export,
     "eval": eval_,
     "gap": gap,

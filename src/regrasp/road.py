@@ -25,11 +25,11 @@ from regrasp.rl.bundle import export, load_bundle
 from regrasp.rl.clone import CloneConfig, Samples, clone, policy_for, samples
 from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
-from regrasp.rl.evaluate import Evaluation, evaluate
+from regrasp.rl.evaluate import Evaluation, PlayConfig, evaluate
 from regrasp.rl.experts import load_expert
-from regrasp.rl.improve import ImproveConfig, Improver
+from regrasp.rl.improve import ImproveConfig, Improver, improved
 from regrasp.rl.policies import Params, Policy
-from regrasp.rl.retime import RetimeConfig, fastest, retime
+from regrasp.rl.retime import RetimeConfig, fastest, replays, retime
 
 Progress = Callable[[int, int, str], None]
 POLICIES = ("demonstrator", "clone", "improved")
@@ -110,7 +110,7 @@ class Road:
         Raises:
             InputError: there are none yet.
         """
-        return self._need_demos()
+        return self._need_demos(CloneConfig())
 
     def retime(self, config: RetimeConfig) -> Episodes:
         """Make faster copies of the demonstrations."""
@@ -125,7 +125,7 @@ class Road:
     def clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """Clone the demonstrations."""
         self._settled("clone", config)
-        self._need_demos(config.retimed)
+        self._need_demos(config)
         self._keep("clone", config)
         with self._clock("clone"):
             return self._clone(config)
@@ -134,8 +134,8 @@ class Road:
         """Improve the clone from states of the demonstrations."""
         self._settled("improve", config)
         policy, params = self._cloned()
-        retimed = self._kept("clone", CloneConfig).retimed
-        moments, phases = kept_moments(self._need_demos(retimed), policy.chunk)
+        demos = self._need_demos(self._kept("clone", CloneConfig))
+        moments, phases = kept_moments(demos, policy.chunk)
         env = self._env("table", config.rows, policy.chunk)
         if moments.fingerprint != env.fingerprint:
             raise InputError(
@@ -143,6 +143,7 @@ class Road:
                 "choose another --folder and collect them again"
             )
         self._keep("improve", config)
+        policy, params = improved(policy, params, config)
         with self._clock("improve"):
             improver = Improver(env, policy, params, moments, phases, config)
             return policy, improver.run(self.folder / "improve", self.progress("improve"))
@@ -328,14 +329,34 @@ class Road:
             executor=Executor(chunk, execute or chunk),
         )
 
-    def _need_demos(self, retimed: bool = False) -> Episodes:
-        folder, verb = ("retimed", "retime") if retimed else ("demos", "demos")
-        if not (self.folder / folder).exists():
+    def _need_demos(self, config: CloneConfig) -> Episodes:
+        """What is cloned, checked.
+
+        Raises:
+            InputError: there is nothing yet, or demonstrations from elsewhere do not fit or replay.
+        """
+        if config.data:
+            return self._brought(Path(config.data))
+        name, verb = ("retimed", "retime") if config.retimed else ("demos", "demos")
+        if not (self.folder / name).exists():
             raise InputError(
-                f"no {'re-timed ' if retimed else ''}demonstrations in {self.folder}: "
+                f"no {'re-timed ' if config.retimed else ''}demonstrations in {self.folder}: "
                 f"run `regrasp {verb} {self.task}` first"
             )
-        return Episodes.open(self.folder / folder)
+        return Episodes.open(self.folder / name)
+
+    def _brought(self, path: Path) -> Episodes:
+        """Demonstrations from elsewhere."""
+        episodes = Episodes.open(path)
+        episodes.header.check(self.task, load_task(self.task))
+        states = (path / "snapshots").is_dir()  # A real robot's have none.
+        lost = np.flatnonzero(~replays(episodes)) if states else []
+        if len(lost):
+            raise InputError(
+                f"demonstrations {', '.join(map(str, lost[:8]))} of {path} ({len(lost)} of "
+                f"{len(episodes)}) do not succeed when they are replayed: leave them out"
+            )
+        return episodes
 
     def _cloned(self) -> tuple[Policy, Params]:
         if not (self.folder / "clone" / "params.npz").exists():
@@ -346,7 +367,7 @@ class Road:
 
     def _clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """The clone: trained, trained to its end, or read, as the folder has it."""
-        episodes = self._need_demos(config.retimed)
+        episodes = self._need_demos(config)
         obs, action, index, _ = episodes.arrays()
         policy = policy_for(load_task(self.task), config)
         data = samples(policy, obs, action, index)
@@ -448,14 +469,20 @@ class _Clock:
 
 
 def judge_bundle(
-    where: str, task: str, physics: str, config: JudgeConfig, progress: Progress = quiet
+    where: str,
+    task: str,
+    physics: str,
+    config: JudgeConfig,
+    play: PlayConfig | None = None,
+    progress: Progress = quiet,
 ) -> Evaluation:
     """Judge a bundle, by folder or name.
 
     Raises:
-        InputError: an unknown task, randomisation or bundle, or a bundle of another task.
+        InputError: an unknown task, randomisation or bundle, a bundle of another task, or one whose chunks
+            cannot be played like this.
     """
-    found = load_task(task)
+    found, play = load_task(task), play or PlayConfig()
     randomizer = randomizer_for(task, physics)
     runner = load_bundle(where)
     if runner.meta.get("task") != task:
@@ -467,7 +494,7 @@ def judge_bundle(
         min(config.rows, config.episodes),
         randomizer=randomizer,
         autoreset=AutoresetMode.DISABLED,
-        executor=Executor(runner.chunk, runner.execute),
+        executor=play.executor(runner.chunk, runner.execute, found.control_dt_s),
     )
     labels = (Path(where).resolve().name, task, physics)
     return evaluate(
@@ -477,6 +504,7 @@ def judge_bundle(
         seed=config.seed,
         labels=labels,
         noise=config.noise,
+        continued=play.continued,
         progress=progress,
     )
 

@@ -141,6 +141,34 @@ def test_a_pending_chunk_is_kept():
     np.testing.assert_array_equal(kept.carry["executor.chunk"], turned)
 
 
+@pytest.mark.parametrize("changes", [{"delay": 2}, {"ensemble": 0.1}, {"speed": 1.5}])
+def test_what_an_executor_remembers_is_kept(changes: dict):
+    """At a chunk boundary too: what is left of the old chunk counts."""
+    env = BatchEnv(TransferCube(), 2, threads=1, executor=Executor(8, 3, **changes))
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(-0.5, 0.5, (2, 2, 8, 14)).astype(np.float32)
+    env.load(first)
+    for _ in range(3):
+        env.play()
+    assert env.due.all()
+    kept, runs = env.take(), []
+    for start in (None, kept):
+        if start is not None:
+            env.reset()
+            env.restore(start)
+        env.load(second)
+        for _ in range(3):
+            env.play()
+        runs.append(env.take().row)
+    np.testing.assert_array_equal(runs[0], runs[1])
+    other = BatchEnv(TransferCube(), 2, threads=1, executor=Executor(4, 4))
+    other.reset(seed=0)
+    other.restore(kept)  # Another executor begins anew.
+    assert other.due.all()
+    assert not other.pending[1].any()
+
+
 def test_file_keeps_every_bit(kept: Snapshot, tmp_path: Path):
     for name, snapshot in (("stack", kept), ("one", kept[4])):
         snapshot.save(tmp_path / f"{name}.npz")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from regrasp.errors import InputError
 from regrasp.rl import bundle, runner
 from regrasp.rl.bundle import export, largest_difference, load_bundle
 from regrasp.rl.clone import CloneConfig, policy_for
-from regrasp.rl.policies import Params, Policy
+from regrasp.rl.policies import Held, Params, Policy, ResidualPolicy
 from regrasp.rl.runner import BundleError, Runner
 
 TASK = load_task("transfer_cube")
@@ -65,6 +66,52 @@ def test_chunks_are_those_of_the_policy(small, weights, exported: Path, rows: in
             largest_difference(small, weights, Runner(exported), seen(small, rows, seed), key)
             < 1e-5
         )
+
+
+@pytest.mark.parametrize("family", ["token", "gaussian"])
+def test_every_family_is_exported(family: str, random_params, tmp_path: Path):
+    policy = policy_for(TASK, CloneConfig(family=family, width=16, depth=1, bins=16))
+    params = random_params(policy)
+    folder = export(policy, params, TASK, "transfer_cube", tmp_path / "bundle", {})
+    key = jax.random.key(0)
+    # Of tokens at the border of two bins rounding decides, so nearly all is asked for.
+    ours = np.asarray(
+        jax.jit(policy.act)(
+            params,
+            policy.flat({k: jnp.asarray(v) for k, v in seen(policy, 50).items()}),
+            jax.random.normal(key, (50, policy.noise_size)),
+        )
+    )
+    theirs = Runner(folder).chunks(
+        seen(policy, 50), np.asarray(jax.random.normal(key, (50, policy.noise_size)))
+    )
+    assert (np.abs(ours - theirs).max(axis=(1, 2)) < 1e-4).mean() > 0.95
+
+
+def test_corrections_are_exported_with_what_they_correct(small, weights, tmp_path: Path):
+    policy, params = ResidualPolicy.on(small, weights, jax.random.key(0), width=8, depth=1)
+    params = {**params, "net": jax.tree.map(lambda leaf: leaf + 0.1, params["net"])}
+    folder = export(policy, params, TASK, "transfer_cube", tmp_path / "bundle", {})
+    assert (
+        largest_difference(policy, params, Runner(folder), seen(small, 9), jax.random.key(1)) < 1e-5
+    )
+
+
+def test_a_bundle_goes_on_from_what_is_pending(small, weights, exported: Path):
+    policy = Runner(exported)
+    obs = {name: values[0] for name, values in seen(small, 1).items()}
+    free = policy.act(obs)
+    pending = free[:10] + 0.2
+    held = policy.act(obs, pending=pending, delay=4)
+    assert np.abs(held[:4] - free[:4]).min(axis=0).max() > 0.1
+    np.testing.assert_array_equal(policy.act(obs, pending=pending[:0]), free)
+    known = np.resize(pending[-1], free.shape).astype(np.float32)
+    known[:10] = pending
+    flat = small.flat({name: jnp.asarray(values) for name, values in obs.items()})
+    ours = small.act(weights, flat, jnp.zeros(small.noise_size), Held(known, policy.gain(4, 10)))
+    np.testing.assert_allclose(held, ours, atol=1e-5)
+    with pytest.raises(BundleError, match="delay 11, but 10 actions are pending"):
+        policy.act(obs, pending=pending, delay=11)
 
 
 def test_one_robots_chunk_is_a_row(small, exported: Path):

@@ -13,6 +13,7 @@ import pytest
 from regrasp.envs import load_task
 from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig, Samples, clone, policy_for, read_lines, samples
+from regrasp.rl.conditions import CONDITIONS
 from regrasp.rl.policies import FlowPolicy, Params
 
 CONFIG = CloneConfig(updates=1300, batch=128, learning_rate=3e-3, average=0.99, held_out=0.2)
@@ -84,7 +85,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     ours, theirs = (read_lines(f / "metrics.jsonl") for f in (folder, trained[0]))
     assert [m["step"] for m in ours] == list(range(100, 1400, 100))
     assert [m["loss"] for m in ours] == [m["loss"] for m in theirs]
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "params.npz"]
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["metrics.jsonl", "params.npz", "tensorboard"]
 
 
 @pytest.mark.parametrize("content", ['{"step": 100', None])
@@ -162,4 +164,42 @@ def test_the_policy_of_a_task_is_relative_to_its_own_joints():
 )
 def test_bad_settings_are_refused(changes: dict, says: str):
     with pytest.raises(InputError, match=says):
+        CloneConfig(**changes)
+
+
+# ---- what a policy is told beside ----
+
+
+def test_the_speed_of_an_episode_is_against_the_median():
+    episode = np.repeat([0, 1, 2], [10, 20, 40])
+    told = CONDITIONS["speed"](np.zeros((70, 1)), episode, 4)
+    np.testing.assert_allclose(told[[0, 15, 69]], [2.0, 1.0, 0.5])
+
+
+def test_pausing_is_no_advantage():
+    """One observation says how far one is along the way; in the middle of it, half of them pause."""
+    way = np.concatenate([np.arange(50), np.full(50, 50), np.arange(50, 100)]) / 100
+    obs = np.concatenate([way] * 8)[:, None].astype(np.float32)
+    obs += np.random.default_rng(0).normal(0, 0.002, obs.shape).astype(np.float32)
+    episode = np.repeat(np.arange(8), 150)
+    told = CONDITIONS["advantage"](obs, episode, 5).reshape(8, 150)
+    assert told[:, 55:90].mean() < told[:, 5:40].mean() - 0.15
+    assert abs(told.mean()) < 1e-3
+
+
+def test_a_condition_is_learned_and_asked_for():
+    config = CloneConfig(speed=1.4, advantage=1.0)
+    policy = policy_for(load_task("transfer_cube"), config)
+    assert policy.wanted == (("speed", 1.4), ("advantage", 1.0))
+    strange = FlowPolicy((("side", 1),), (-1,), chunk=2, knots=2, wanted=(("mood", 1.0),))
+    given = {"side": np.zeros((4, 1))}
+    with pytest.raises(InputError, match="unknown condition 'mood'"):
+        samples(strange, given, np.zeros((4, 1)), np.zeros(4, int))
+    told = samples(strange, given, np.zeros((4, 1)), np.zeros(4, int), {"mood": np.arange(4.0)})
+    np.testing.assert_array_equal(told.obs[:, 1], np.arange(4.0))
+
+
+@pytest.mark.parametrize("changes", [{"speed": -1.0}, {"advantage": -0.5}, {"fastest": 1.5}])
+def test_conditions_that_mean_nothing_are_refused(changes: dict):
+    with pytest.raises(InputError, match=next(iter(changes))):
         CloneConfig(**changes)

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from regrasp import BatchEnv
+from regrasp.envs import load_task
 from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.errors import InputError
 from regrasp.rl import lerobot
@@ -319,3 +321,27 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path, rng: np.rand
     ):
         writer.add(episode(rng, 3))
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"task": "hand_over"}, "task 'hand_over', transfer_cube has 'transfer_cube'"),
+        ({"robot": "so101"}, "robot 'so101', transfer_cube has 'viperx300s'"),
+        ({"fps": 25.0}, r"rate \(Hz\) 25\.0, transfer_cube has 50"),
+        ({"action_meaning": "joint velocities"}, "action meaning 'joint velocities'"),
+        ({"actions": ("a", "b")}, r"actions 2 \(a, b\), transfer_cube has 14"),
+        ({"terms": {"joint_pos": ("rad", (6,))}}, "observations joint_pos"),
+    ],
+)
+def test_what_a_task_cannot_be_cloned_from_is_refused(demos: Episodes, changes: dict, says: str):
+    demos.header.check("transfer_cube", load_task("transfer_cube"))
+    with pytest.raises(InputError, match=says):
+        replace(demos.header, **changes).check("transfer_cube", load_task("transfer_cube"))
+
+
+def test_the_meaning_of_actions_is_kept(demos: Episodes, tmp_path: Path):
+    header = replace(demos.header, action_meaning="joint velocities in rad/s")
+    with EpisodeWriter.to(tmp_path / "set", header) as writer:
+        writer.add(demos[0])
+    assert Episodes.open(tmp_path / "set").header.action_meaning == "joint velocities in rad/s"

@@ -13,9 +13,9 @@ import pytest
 from regrasp.envs import BatchEnv, Snapshot
 from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig, policy_for, read_lines
-from regrasp.rl.improve import ImproveConfig, Improver
+from regrasp.rl.improve import ImproveConfig, Improver, improved
 from regrasp.rl.policies import Noise, Params, Policy
-from regrasp.rl.surrogate import SurrogateConfig
+from regrasp.rl.surrogate import Surrogate, SurrogateConfig
 
 CONFIG = ImproveConfig(
     iterations=2,
@@ -112,7 +112,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(bench: Bench, undisturbed, t
     assert told == [2]
     assert bits(params) == bits(undisturbed[1])
     assert without_clock(tmp_path) == without_clock(undisturbed[0])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "params.npz"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["metrics.jsonl", "params.npz", "tensorboard"]
 
 
 def test_a_finished_folder_is_read_and_not_redone(bench: Bench, undisturbed):
@@ -198,8 +199,74 @@ def test_time_may_cost(bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: P
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"identical": False},
+        {"curriculum": False},
+        {"curriculum": False, "identical": False},
+        {"physics": "try"},
+        {"advantage": "gae"},
+        {"advantage": "gae", "groups": 0, "fresh": 8},
+        {"advantage": "normalised"},
+        {"residual": True, "noise": Noise(sigma=0.6)},
+    ],
+)
+def test_every_variant_learns_and_resumes_to_the_same_bits(
+    bench: Bench, tmp_path: Path, changes: dict[str, Any]
+):
+    config = replace(CONFIG, **changes)
+    policy, params = improved(bench.policy, bench.params, config)
+    variant = replace(bench, policy=policy, params=params)
+
+    def stop(done: int, total: int, note: str) -> None:
+        raise KeyboardInterrupt
+
+    whole = variant.improver(config).run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        variant.improver(config).run(tmp_path / "cut", stop)
+    assert bits(variant.improver(config).run(tmp_path / "cut")) == bits(whole)
+    assert bits(whole["net"]) != bits(params["net"])
+    assert [name for name in whole if name != "net"] == [name for name in params if name != "net"]
+
+
+def test_states_of_their_own_have_no_curriculum_to_walk(bench: Bench, tmp_path: Path):
+    bench.improver(replace(CONFIG, curriculum=False)).run(tmp_path)
+    assert [row["start_fraction"] for row in without_clock(tmp_path)] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("states", [0, 8])
+def test_what_never_succeeds_is_given_up(
+    bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: Path, states: int
+):
+    env = nudge(8, bench.policy.chunk, goal_rad=9.0)
+    without = replace(bench, moments=bench.moments[np.arange(states)])
+    says = "kept states near the end" if states else "no kept states to begin with"
+    with pytest.raises(InputError, match=rf"40 tries and not one success.*{says}"):
+        without.improver(replace(CONFIG, iterations=9), env=env).run(tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_it_at_the_last_good_state(bench: Bench, tmp_path: Path):
+    improver = bench.improver(replace(CONFIG, iterations=3))
+    improver._iterate()
+    # What is tried is sound, what is learned from it is not.
+    fixed = improver._surrogate._fixed
+    broken = {
+        **fixed,
+        "latent_std": fixed["latent_std"] * np.nan,
+        "obs_mean": fixed["obs_mean"] * np.nan,
+    }
+    improver._surrogate = Surrogate(bench.policy, broken, CONFIG.noise, CONFIG.update)
+    with pytest.raises(InputError, match=r"the loss is not finite in minibatch 1 of .*, pass 1"):
+        improver.run(tmp_path)
+    kept = np.load(tmp_path / "checkpoint.npz")
+    assert all(np.isfinite(kept[name]).all() for name in kept.files if kept[name].dtype.kind == "f")
+    assert 1 <= int(kept["iteration"]) < 3
+
+
+@pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"physics": "both"}, "'both'"),
         ({"iterations": 0}, "iterations 0"),
         ({"tries": 1}, "tries 1"),
         ({"groups": -1}, "groups -1"),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from regrasp.rl.clone import CloneConfig, Samples, clone
-from regrasp.rl.policies import FAMILIES, Noise, Policy, TokenPolicy
+from regrasp.rl.policies import FAMILIES, Held, Noise, Policy, ResidualPolicy, TokenPolicy
+from regrasp.rl.runner import holding
 
 TERMS = (("cube_pos", 1), ("joint_pos", 2))
 
@@ -85,6 +86,65 @@ def test_conditions_that_are_not_given_are_those_wanted(policy: Policy):
     np.testing.assert_allclose(asked.flat(terms)[:, -1], 1.5)
     np.testing.assert_allclose(asked.flat({**terms, "speed": jnp.full((2, 1), 0.7)})[:, -1], 0.7)
     assert asked.obs_size == 4
+
+
+# ---- what is pending ----
+
+
+def weights_below(policy: Policy) -> tuple[Policy, Any]:
+    """The policy, or corrections on top of it that are not nothing."""
+    below = weights(policy)
+    above, params = ResidualPolicy.on(policy, below, jax.random.key(0), width=8, depth=1)
+    shaken = jax.tree.map(lambda leaf: leaf + 0.1, params["net"])
+    return above, {**params, "net": shaken}
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_chunk_goes_on_from_what_is_pending(policy: Policy, obs: jax.Array, corrected: bool):
+    asked, params = weights_below(policy) if corrected else (policy, weights(policy))
+    still = jnp.zeros(asked.noise_size)
+    free = asked.act(params, obs, still)
+    pending = free + 0.3
+    for delay, near in ((0, 0.3), (3, 0.08)):
+        gain = holding(asked.basis, delay, 5)
+        held = asked.act(params, obs, still, Held(pending, gain))
+        off = np.abs(held - pending)
+        assert off[: delay or 1].max() < near + 1e-6
+        assert off[delay or 1].max() < 0.3
+    nothing = asked.act(params, obs, still, Held(pending, 0 * gain))
+    np.testing.assert_allclose(nothing, free, atol=1e-5)
+
+
+@pytest.mark.parametrize(("delay", "known"), [(0, 5), (3, 5), (5, 8), (8, 8)])
+def test_what_will_be_played_binds_more_than_what_was_meant(delay: int, known: int):
+    basis = made("flow").basis
+    gain = holding(basis, delay, known)
+    assert gain.shape == (3, 8)
+    assert not gain[:, known:].any()
+    moved = basis @ gain @ np.ones(8)
+    if delay:
+        assert moved[:delay].min() > 0.7
+    assert moved[0] >= moved[-1] - 1e-6
+
+
+# ---- corrections ----
+
+
+def test_corrections_start_at_nothing_and_stay_small(policy: Policy, obs: jax.Array):
+    params = weights(policy)
+    asked, own = ResidualPolicy.on(policy, params, jax.random.key(0), width=8, depth=1)
+    noise = jax.random.normal(jax.random.key(1), (policy.noise_size,))
+    np.testing.assert_allclose(
+        asked.act(own, obs, noise), policy.act(params, obs, noise), atol=1e-5
+    )
+    wild = {**own, "net": jax.tree.map(lambda leaf: leaf + 50.0, own["net"])}
+    assert np.abs(asked.correction(wild, obs)).max() <= asked.reach
+    key = jax.random.key(2)
+    chunk, drawn = asked.explore(own, obs, key, Noise(sigma=0.5))
+    still = policy.act(params, obs, jnp.zeros(policy.noise_size))
+    added = asked.encode(np.asarray(obs)[None], np.asarray(chunk)[None])
+    below = asked.encode(np.asarray(obs)[None], np.asarray(still)[None])
+    np.testing.assert_allclose((added - below)[0] / own["latent_std"], drawn, atol=1e-3)
 
 
 # ---- tokens ----
