@@ -255,12 +255,17 @@ class Road:
                 **{name: version(name) for name in PACKAGES},
             },
             "hardware": hardware(),
-            "started": self._seconds().get("started") or time.strftime("%Y-%m-%d %H:%M:%S"),
-            "seconds": {k: v for k, v in self._seconds().items() if k != "started"},
+            "started": self.spent().get("started") or time.strftime("%Y-%m-%d %H:%M:%S"),
+            "seconds": {k: v for k, v in self.spent().items() if k != "started"},
             "table": table.to_json() if isinstance(table, Table) else [],
             "skipped": skipped,
         }
         write_json(self.folder / "run.json", record)
+
+    def spent(self) -> dict[str, Any]:
+        """Seconds of every stage, and when the first one started."""
+        path = self.folder / "seconds.json"
+        return read_json(path, "times") if path.exists() else {}
 
     # ---- inside ----
 
@@ -316,10 +321,6 @@ class Road:
     def _clock(self, stage: str) -> "_Clock":
         return _Clock(self.folder / "seconds.json", stage)
 
-    def _seconds(self) -> dict[str, Any]:
-        path = self.folder / "seconds.json"
-        return read_json(path, "times") if path.exists() else {}
-
     def _env(self, physics: str, rows: int, chunk: int, execute: int | None = None) -> BatchEnv:
         return BatchEnv(
             load_task(self.task),
@@ -349,8 +350,9 @@ class Road:
         """Demonstrations from elsewhere."""
         episodes = Episodes.open(path)
         episodes.header.check(self.task, load_task(self.task))
+        known = (self.folder / "clone" / "params.npz").exists()
         states = (path / "snapshots").is_dir()  # A real robot's have none.
-        lost = np.flatnonzero(~replays(episodes)) if states else []
+        lost = np.flatnonzero(~replays(episodes)) if states and not known else []
         if len(lost):
             raise InputError(
                 f"demonstrations {', '.join(map(str, lost[:8]))} of {path} ({len(lost)} of "

@@ -1,0 +1,271 @@
+"""What can be learned, from how much, and how fast.
+
+    python -m benchmarks.learning --studies one --update
+
+Every experiment is a run of its own under `runs/learning`; started again, each goes on where it stopped.
+Judged are 1000 episodes on a seed that nothing else uses, nominal and under the task's table.
+
+- clones: both families on all tasks; on transfer_cube against the delay of the policy, with their drift.
+- improved: every task's clone, improved.
+- one: from a single demonstration.
+- speed: all ways to become faster than the demonstrations.
+- identity: groups of identical states beside different ones, a fixed set of starts, and a critic.
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from gymnasium.vector import AutoresetMode
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common import guarded, note
+from benchmarks.learning.draw import draw
+from benchmarks.learning.experiments import RETIME, STUDIES, Experiment
+from regrasp.envs import BatchEnv, load_task
+from regrasp.errors import unknown
+from regrasp.files import read_json, write_json
+from regrasp.randomization import randomizer_for
+from regrasp.rl.bundle import load_bundle
+from regrasp.rl.clone import read_lines
+from regrasp.rl.drift import Neighbours, drift
+from regrasp.rl.episodes import Episodes
+from regrasp.rl.evaluate import PlayConfig, evaluate
+from regrasp.rl.experts import load_expert
+from regrasp.road import Road
+
+RESULTS = Path(__file__).parent / "results"
+SEED = 10_000
+"""Of the final episodes."""
+ROWS = 250
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Run experiments, judge them, and draw what came out."""
+
+    studies: tuple[str, ...] = ()
+    """Which; none: all. Choose from clones, improved, one, speed, identity."""
+    only: tuple[str, ...] = ()
+    """Experiments whose names contain one of these."""
+    episodes: int = 1000
+    """Of every judgement."""
+    folder: Path = Path("runs/learning")
+    """Where runs are kept."""
+    update: bool = False
+    """Keep the results beside this file, as those of this kind of machine."""
+    dry: bool = False
+    """Only say what would be run."""
+
+    def __post_init__(self) -> None:
+        for study in self.studies:
+            if study not in STUDIES:
+                raise unknown("study", study, STUDIES)
+
+
+def data_of(one: Experiment, folder: Path) -> Road:
+    """The demonstrations of an experiment, collected once for all that share them."""
+    road = Road(one.task, 0, folder / one.data, show)
+    road.demos(one.demos)
+    if one.retimed:
+        road.retime(RETIME)
+    return road
+
+
+def run(one: Experiment, config: Learning) -> dict[str, Any]:
+    """Train and judge one experiment; what is there is not done again."""
+    data = data_of(one, config.folder)
+    shown = data.folder / ("retimed" if one.retimed else "demos")
+    road = Road(one.task, one.seed, config.folder / one.name, show)
+    road.clone(replace(one.clone, seed=one.seed, data=str(shown)))
+    if one.improve:
+        road.improve(replace(one.improve, seed=one.seed))
+    bundles = road.export()
+    found = []
+    for policy, bundle in bundles.items():
+        plays = one.plays if policy != "clone" or not one.improve else (PlayConfig(),)
+        found += [
+            judged(one, policy, bundle, play, physics, config, road.folder)
+            for play in plays
+            for physics in ("table", "nominal")
+        ]
+    result = {"name": one.name, "task": one.task, "seed": one.seed, "data": one.data}
+    result |= {"retimed": one.retimed, "judged": found, "seconds": road.spent()}
+    result["demonstrations"] = times_of(shown)
+    if one.improve:
+        result["curve"] = read_lines(road.folder / "improve" / "metrics.jsonl")
+        result["improve"] = asdict(one.improve)
+    if one.drift:
+        result["drift"] = drift_of(one, bundles["clone"], shown, road.folder)
+    return result
+
+
+def judged(
+    one: Experiment,
+    policy: str,
+    bundle: Path,
+    play: PlayConfig,
+    physics: str,
+    config: Learning,
+    folder: Path,
+) -> dict[str, Any]:
+    """One judgement, kept in a file."""
+    special = {k: v for k, v in asdict(play).items() if v != getattr(PlayConfig(), k)}
+    name = "-".join([policy, physics, *(f"{k}={v}" for k, v in special.items())])
+    path = folder / "final" / f"{name}.json"
+    if path.exists():
+        found = read_json(path, "judgement")
+        if found["episodes"] >= config.episodes:
+            return found
+    runner = load_bundle(bundle)
+    env = environment(one, physics, min(ROWS, config.episodes), play, runner)
+    result = evaluate(
+        env,
+        runner,
+        episodes=config.episodes,
+        seed=SEED,
+        labels=(policy, one.task, physics),
+        noise=0.0,
+        continued=play.continued,
+        progress=show(f"{one.name}: {name}"),
+    )
+    found = {"policy": policy, "physics": physics, "play": special, **result.rate._asdict()}
+    found["median_time_s"] = round(result.median_time_s, 3)
+    found["times_s"] = np.round(result.times_s, 2).tolist()
+    found["success"] = result.success.tolist()
+    write_json(path, found)
+    return found
+
+
+def environment(
+    one: Experiment, physics: str, rows: int, play: PlayConfig, runner: Any
+) -> BatchEnv:
+    """Where a bundle is judged."""
+    task = load_task(one.task)
+    return BatchEnv(
+        task,
+        rows,
+        randomizer=randomizer_for(one.task, physics),
+        autoreset=AutoresetMode.DISABLED,
+        executor=play.executor(runner.chunk, runner.execute, task.control_dt_s),
+    )
+
+
+def drift_of(one: Experiment, bundle: Path, shown: Path, folder: Path) -> dict[str, Any]:
+    """How far the clone's states are from the demonstrated ones."""
+    path = folder / "final" / "drift.json"
+    if not path.exists():
+        runner = load_bundle(bundle)
+        env = environment(one, "table", ROWS, PlayConfig(), runner)
+        found = drift(env, runner, Neighbours(Episodes.open(shown)), SEED)
+        write_json(path, found.to_json())
+    return read_json(path, "drift")
+
+
+def times_of(shown: Path) -> dict[str, float]:
+    """Median times of demonstrations, and of the fastest tenth of them."""
+    times = np.sort(Episodes.open(shown).lengths) / Episodes.open(shown).fps
+    tenth = times[: max(1, len(times) // 10)]
+    return {"median_s": float(np.median(times)), "fastest_tenth_s": float(np.median(tenth))}
+
+
+def expert_of(task: str, config: Learning) -> dict[str, Any]:
+    """The scripted expert without pauses, on the same episodes."""
+    path = config.folder / f"expert-{task}.json"
+    if not path.exists():
+        env = BatchEnv(
+            load_task(task),
+            ROWS,
+            randomizer=randomizer_for(task, "table"),
+            autoreset=AutoresetMode.DISABLED,
+        )
+        result = evaluate(
+            env,
+            load_expert(task),
+            episodes=config.episodes,
+            seed=SEED,
+            labels=("expert", task, "table"),
+            progress=show(f"expert of {task}"),
+        )
+        write_json(path, result.to_json())
+    return read_json(path, "judgement")
+
+
+def show(stage: str) -> Any:
+    """Progress as lines, now and then: this runs for hours, with its output in a file."""
+    last = [-1]
+
+    def progress(done: int, total: int, text: str) -> None:
+        tenth = 20 * done // max(1, total)
+        if tenth != last[0]:
+            last[0] = tenth
+            note(f"{stage}: {done}/{total} {text}")
+
+    return progress
+
+
+def main() -> int:
+    config = tyro.cli(Learning, description=__doc__)
+    chosen = config.studies or tuple(STUDIES)
+    for study in chosen:
+        wanted = [
+            one
+            for one in STUDIES[study]
+            if not config.only or any(part in one.name for part in config.only)
+        ]
+        if config.dry:
+            print("\n".join(f"{study}: {one.name}" for one in wanted))
+            continue
+        results = [run(one, config) for one in wanted]
+        experts = {task: expert_of(task, config) for task in {one.task for one in wanted}}
+        told(study, results)
+        pictures = draw(study, results, experts, config.folder)
+        for picture in pictures:
+            note(f"drew {picture}")
+        if config.update:
+            keep(study, results)
+    return 0
+
+
+def told(study: str, results: list[dict[str, Any]]) -> None:
+    """Print what was judged."""
+    table = Table(title=study)
+    for head in ("experiment", "policy", "physics", "played", "success", "median time"):
+        table.add_column(head)
+    for result in results:
+        for one in result["judged"]:
+            rate = f"{one['rate']:.1%} ({one['low']:.1%} to {one['high']:.1%})"
+            played = ", ".join(f"{k} {v}" for k, v in one["play"].items())
+            table.add_row(
+                result["name"],
+                one["policy"],
+                one["physics"],
+                played,
+                rate,
+                f"{one['median_time_s']:.2f} s",
+            )
+    Console(width=160).print(table)
+
+
+def keep(study: str, results: list[dict[str, Any]]) -> None:
+    """Write the results without their single episodes."""
+    path = RESULTS / f"{study}.json"
+    before = read_json(path, "results") if path.exists() else []
+    after = {result["name"]: result for result in before}
+    for result in results:
+        short = [
+            {k: v for k, v in one.items() if k not in ("times_s", "success")}
+            for one in result["judged"]
+        ]
+        after[result["name"]] = {**result, "judged": short}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(list(after.values()), separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -1,0 +1,131 @@
+"""The experiments: what is cloned, how it is improved, and how the result is played and judged."""
+
+from dataclasses import dataclass, replace
+
+from regrasp.rl.clone import CloneConfig
+from regrasp.rl.demonstrate import DemonstrateConfig
+from regrasp.rl.evaluate import PlayConfig
+from regrasp.rl.improve import ImproveConfig
+from regrasp.rl.retime import RetimeConfig
+
+DEMOS = DemonstrateConfig(episodes=100)
+RETIME = RetimeConfig()
+CLONE = CloneConfig()
+IMPROVE = ImproveConfig()
+DELAYS_MS = (0.0, 40.0, 80.0, 120.0, 160.0, 200.0)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run: a data set, a clone of it, and perhaps its improvement."""
+
+    name: str
+    task: str
+    seed: int = 0
+    """Of training; demonstrations are those of seed 0."""
+    demos: DemonstrateConfig = DEMOS
+    retimed: bool = False
+    """Clone the faster copies."""
+    clone: CloneConfig = CLONE
+    improve: ImproveConfig | None = None
+    plays: tuple[PlayConfig, ...] = (PlayConfig(),)
+    """Ways of playing the result, each judged."""
+    drift: bool = False
+    """Measure the clone's drift."""
+
+    @property
+    def data(self) -> str:
+        """Name of its data set: experiments with equal demonstrations share one."""
+        return f"{self.task}-{self.demos.episodes}"
+
+
+def seeds(one: Experiment, count: int) -> list[Experiment]:
+    """The same with several training seeds."""
+    return [replace(one, name=f"{one.name}-{seed}", seed=seed) for seed in range(count)]
+
+
+def _delays() -> tuple[PlayConfig, ...]:
+    """Thinking time: the arms go on with the old chunk, and the new one knows of it or does not."""
+    late = [PlayConfig(execute=6, delay_ms=delay) for delay in DELAYS_MS]
+    told = [replace(play, continued=True) for play in late[1:]]
+    return (PlayConfig(), PlayConfig(execute=1, ensemble=0.01), *late, *told)
+
+
+def _clones() -> list[Experiment]:
+    tasks = ("transfer_cube", "peg_insertion", "hand_over", "lift_pot", "tidy")
+    return [
+        Experiment(
+            f"clone-{task}-{family}",
+            task,
+            clone=replace(CLONE, family=family),
+            plays=_delays() if task == "transfer_cube" else (PlayConfig(),),
+            drift=True,
+        )
+        for task in tasks
+        for family in ("flow", "token")
+    ]
+
+
+def _improved() -> list[Experiment]:
+    transfer = Experiment("improve-transfer_cube", "transfer_cube", improve=IMPROVE)
+    others = ("peg_insertion", "hand_over", "lift_pot", "tidy")
+    return [
+        *seeds(transfer, 3),
+        *(Experiment(f"improve-{task}", task, improve=IMPROVE) for task in others),
+    ]
+
+
+def _one() -> list[Experiment]:
+    return [
+        Experiment(
+            "one-demonstration",
+            "transfer_cube",
+            demos=replace(DEMOS, episodes=1),
+            clone=replace(CLONE, updates=3000),
+            improve=replace(IMPROVE, iterations=200),
+        )
+    ]
+
+
+def _speed() -> list[Experiment]:
+    base = Experiment("", "transfer_cube")
+    paces = tuple(PlayConfig(execute=6, speed=s, lag_ms=200.0) for s in (1.25, 1.5, 2.0))
+    return [
+        replace(base, name="speed-as-shown", plays=(PlayConfig(), *paces)),
+        replace(base, name="speed-fastest-tenth", clone=replace(CLONE, fastest=0.1)),
+        replace(base, name="speed-told", clone=replace(CLONE, speed=1.3)),
+        replace(base, name="speed-advantage", clone=replace(CLONE, advantage=1.0)),
+        replace(base, name="speed-retimed", retimed=True),
+        replace(base, name="speed-retimed-improved", retimed=True, improve=IMPROVE),
+        replace(base, name="speed-cost", improve=replace(IMPROVE, time_cost=0.5)),
+    ]
+
+
+def _identity() -> list[Experiment]:
+    """From one clone: what groups of identical states, and the choice of states, are worth."""
+    short = replace(IMPROVE, iterations=60)
+    variants = {
+        "identical": short,
+        "no-curriculum": replace(short, curriculum=False),
+        "different-states": replace(short, identical=False),
+        "ppo": replace(
+            short, curriculum=False, groups=0, fresh=short.rows, places=0, advantage="gae"
+        ),
+        "physics-across": replace(short, physics="try"),
+        "residual": replace(short, residual=True),
+    }
+    weak = replace(CLONE, updates=8000)
+    return [
+        Experiment(f"identity-{name}", "transfer_cube", clone=weak, improve=config)
+        for name, config in variants.items()
+    ]
+
+
+STUDIES = {
+    "clones": _clones(),
+    "improved": _improved(),
+    "one": _one(),
+    "speed": _speed(),
+    "identity": _identity(),
+}
+"""Name -> experiments."""
