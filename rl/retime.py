@@ -45,6 +45,8 @@ class RetimeConfig:
     """No part of the way is played more than this many times faster than it was shown."""
     joint_speed_rad_s: float = 3.0
     """No arm joint is led faster than this."""
+    margin: float = 1.2
+    """The fastest pace that succeeded is slowed down by this: it is at the edge, and in part luck."""
     careful_s: float = 0.2
     """Time before and after a gripper moves in which the pace is chosen apart."""
     seed: int = 0
@@ -52,8 +54,8 @@ class RetimeConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, ("rounds", "tries", "joint_speed_rad_s", "careful_s"))
-        if not self.fastest >= 1:
-            raise InputError(f"fastest {self.fastest}: choose 1 or more")
+        if not (self.fastest >= 1 and self.margin >= 1):
+            raise InputError(f"fastest {self.fastest} and margin {self.margin}: choose 1 or more")
 
 
 class Pace(NamedTuple):
@@ -203,6 +205,16 @@ def retime(
                 best.keep(int(index), paces, taken)
             done = turn * len(ways) + min(first + AT_ONCE, len(ways))
             progress(done, config.rounds * len(ways), f"median {_median(best, env):.2f} s")
+    for first in range(0, len(ways), AT_ONCE * config.tries):
+        part = np.arange(first, min(first + AT_ONCE * config.tries, len(ways)))
+        slower = [_slower(best.paces[i], config.margin) for i in part]
+        rows = np.resize(np.arange(len(part)), AT_ONCE * config.tries)
+        plans = [commands(int(part[row]), slower[row]) for row in rows]
+        steps = _try(env, starts[part[rows]], plans)
+        for index, pace, taken in zip(part, slower, steps, strict=False):
+            # What does not succeed when it is slower stays as fast as it was.
+            if taken <= env.horizon:
+                best.paces[index], best.steps[index] = pace, taken
     kept = np.flatnonzero(best.steps <= env.horizon)
     if not len(kept):
         raise InputError(
@@ -273,6 +285,12 @@ def _paces(
         speed = np.minimum(speed, config.joint_speed_rad_s)
     paces = [Pace(*map(float, one)) for one in zip(free, careful, speed, strict=True)]
     return [SHOWN, *paces[1:]] if turn == 0 else paces
+
+
+def _slower(pace: Pace, margin: float) -> Pace:
+    """The same, slowed down, but not below what was shown."""
+    free, careful = (max(min(1.0, rate), rate / margin) for rate in pace[:2])
+    return Pace(free, careful, pace.speed_rad_s / margin)
 
 
 def _try(env: BatchEnv, starts: Snapshot, plans: list[np.ndarray]) -> Int[np.ndarray, " tries"]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import tyro
@@ -37,7 +37,9 @@ from regrasp.rl.runner import BundleError
 from regrasp.road import JudgeConfig, Road
 
 Task = tyro.conf.Positional[str]
-Flat = tyro.conf.OmitArgPrefixes
+_Config = TypeVar("_Config")
+Flat = Annotated[_Config, tyro.conf.arg(name="")]
+"""A config whose settings have no prefix; those of configs within it have theirs."""
 LINE_EVERY_S = 15.0
 STDERR = Console(stderr=True, highlight=False)
 
@@ -279,9 +281,11 @@ def report(
 
 @dataclass(frozen=True)
 class Stages:
-    """Settings of every stage of a run; but for judging, their seeds are the run's."""
+    """Settings of every stage of a run; but for judging, their seeds are the run's. Faster copies of the
+    demonstrations are made with `--clone.retimed`."""
 
     demos: DemonstrateConfig = field(default_factory=DemonstrateConfig)
+    retime: RetimeConfig = field(default_factory=RetimeConfig)
     clone: CloneConfig = field(default_factory=CloneConfig)
     improve: ImproveConfig = field(default_factory=ImproveConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
@@ -311,6 +315,7 @@ def run(
     with _road(task, seed, folder) as road:
         found, path = road.walk(
             demos=replace(stages.demos, seed=seed),
+            retime=replace(stages.retime, seed=seed),
             clone=replace(stages.clone, seed=seed),
             improve=replace(stages.improve, seed=seed),
             judge=stages.judge,

@@ -215,6 +215,7 @@ class Road:
         self,
         *,
         demos: DemonstrateConfig,
+        retime: RetimeConfig,
         clone: CloneConfig,
         improve: ImproveConfig,
         judge: JudgeConfig,
@@ -222,13 +223,15 @@ class Road:
         command: str,
         say: Callable[[str], None],
     ) -> tuple[list[Evaluation], Path]:
-        """Every stage, then the report."""
+        """Every stage, then the report; faster copies are made where they are cloned."""
         skipped = []
         if video:
             check_rendering()
         else:
             skipped.append({"what": "the videos", "why": "--no-video was given"})
         self.demos(demos)
+        if clone.retimed:
+            self.retime(retime)
         self.clone(clone)
         self.improve(improve)
         self.export()

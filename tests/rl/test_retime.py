@@ -12,6 +12,7 @@ from regrasp.rl.retime import (
     Pace,
     RetimeConfig,
     Way,
+    _slower,
     fastest,
     played_at,
     retime,
@@ -73,6 +74,11 @@ def test_the_lag_of_a_servo_is_found(lag_s: float):
     assert servo_lag_s(sagging, reached + noise, DT_S) == pytest.approx(lag_s, abs=0.01)
 
 
+def test_a_margin_makes_slower_but_not_slower_than_was_shown():
+    assert _slower(Pace(3.0, 1.1, 2.4), 1.2) == pytest.approx((2.5, 1.0, 2.0))
+    assert _slower(SHOWN, 1.5)[:2] == (1.0, 1.0)
+
+
 def test_the_shortest_demonstrations(demos: Episodes):
     assert fastest(demos, 1.0).tolist() == list(range(len(demos)))
     one = fastest(demos, 0.1)
@@ -95,7 +101,12 @@ def test_real_demonstrations_become_faster_and_still_succeed(demos: Episodes, tm
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"), [({"rounds": 0}, "rounds 0"), ({"fastest": 0.5}, r"fastest 0\.5")]
+    ("changes", "says"),
+    [
+        ({"rounds": 0}, "rounds 0"),
+        ({"fastest": 0.5}, r"fastest 0\.5"),
+        ({"margin": 0.9}, r"margin 0\.9"),
+    ],
 )
 def test_bad_settings_are_refused(changes: dict, says: str):
     with pytest.raises(InputError, match=says):
