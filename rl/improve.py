@@ -44,7 +44,7 @@ class ImproveConfig:
 
     residual: bool = False
     """Leave the policy as it is and learn small corrections of its chunks."""
-    iterations: int = 100
+    iterations: int = 60
     """Rounds of rollouts and updates, at most."""
     groups: int = 12
     """States that are tried many times in an iteration."""

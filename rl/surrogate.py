@@ -25,9 +25,9 @@ class SurrogateConfig:
 
     learning_rate: float = 1e-4
     """Of Adam, at first; it falls to 0 in a straight line."""
-    passes: int = 2
+    passes: int = 3
     """Times that an iteration's decisions are used."""
-    minibatch: int = 1024
+    minibatch: int = 512
     """Decisions in a gradient step."""
     clip_low: float = 0.2
     """The likelihood ratio counts down to 1 - this."""

@@ -8,8 +8,8 @@ from regrasp.rl.evaluate import PlayConfig
 from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 
-DEMOS = DemonstrateConfig(episodes=100)
-RETIME = RetimeConfig()
+DEMOS = DemonstrateConfig(episodes=200)
+RETIME = RetimeConfig(rounds=2, tries=12)
 CLONE = CloneConfig()
 IMPROVE = ImproveConfig()
 DELAYS_MS = (0.0, 40.0, 80.0, 120.0, 160.0, 200.0)
@@ -67,7 +67,7 @@ def _clones() -> list[Experiment]:
 
 
 def _improved() -> list[Experiment]:
-    transfer = Experiment("improve-transfer_cube", "transfer_cube", improve=IMPROVE)
+    transfer = Experiment("improve-transfer_cube", "transfer_cube", retimed=True, improve=IMPROVE)
     others = ("peg_insertion", "hand_over", "lift_pot", "tidy")
     return [
         *seeds(transfer, 3),
@@ -81,6 +81,7 @@ def _one() -> list[Experiment]:
             "one-demonstration",
             "transfer_cube",
             demos=replace(DEMOS, episodes=1),
+            retimed=True,
             clone=replace(CLONE, updates=3000),
             improve=replace(IMPROVE, iterations=200),
         )
@@ -89,13 +90,14 @@ def _one() -> list[Experiment]:
 
 def _speed() -> list[Experiment]:
     base = Experiment("", "transfer_cube")
-    paces = tuple(PlayConfig(execute=6, speed=s, lag_ms=200.0) for s in (1.25, 1.5, 2.0))
+    paces = tuple(PlayConfig(speed=s, lag_ms=200.0) for s in (1.25, 1.5, 2.0))
     return [
         replace(base, name="speed-as-shown", plays=(PlayConfig(), *paces)),
         replace(base, name="speed-fastest-tenth", clone=replace(CLONE, fastest=0.1)),
         replace(base, name="speed-told", clone=replace(CLONE, speed=1.3)),
         replace(base, name="speed-advantage", clone=replace(CLONE, advantage=1.0)),
         replace(base, name="speed-retimed", retimed=True),
+        replace(base, name="speed-improved", improve=IMPROVE),
         replace(base, name="speed-retimed-improved", retimed=True, improve=IMPROVE),
         replace(base, name="speed-cost", improve=replace(IMPROVE, time_cost=0.5)),
     ]

@@ -30,8 +30,9 @@ class Noise:
 
     sigma: float = 0.15
     """Of Gaussian families: standard deviation of what is added, in units of the data's."""
-    temperature: float = 1.0
-    """Of what chunks are drawn from: the flow's first noise, the tokens' distributions."""
+    temperature: float = 0.25
+    """Of what chunks are drawn from: the flow's first noise, the tokens' distributions. Policies act without
+    noise; tries near that teach far more than tries that fail for their own noise."""
 
     def __post_init__(self) -> None:
         check_positive(self, ("sigma", "temperature"))

@@ -23,6 +23,7 @@ CONFIG = ImproveConfig(
     tries=3,
     fresh=2,
     places=4,
+    noise=Noise(temperature=1.0),
     update=SurrogateConfig(minibatch=16),
     judge_every=1,
     judge_episodes=8,
