@@ -104,8 +104,6 @@ class Runner:
             for name, (values, shape) in held.items():
                 values = np.zeros((*rows, *shape)) if values is None else values
                 feed[name] = _checked(name, values, (*rows, *shape))
-        elif gain is not None:
-            raise BundleError("this bundle knows nothing of pending actions: export it again")
         return np.asarray(self._session.run(None, feed)[0])
 
     def act(
@@ -133,13 +131,19 @@ class Runner:
                 raise BundleError(f"delay {delay}, but {len(pending)} actions are pending")
             known = np.resize(pending[-1], (self.chunk, pending.shape[1]))
             known[: len(pending)] = pending
-            gain = holding(self._basis, delay, len(pending))
+            gain = self.gain(delay, len(pending))
             held = {"pending": known[None], "gain": gain[None]}
         one = {k: np.asarray(v)[None] for k, v in obs.items()}
         return self.chunks(one, np.asarray(noise)[None], **held)[0]
 
     def gain(self, delay: int, known: int) -> np.ndarray:
-        """`holding` for this policy."""
+        """`holding` for this policy.
+
+        Raises:
+            BundleError: it was exported by a version that knew nothing of pending actions.
+        """
+        if not self._basis.size:
+            raise BundleError("this bundle knows nothing of pending actions: export it again")
         return holding(self._basis, delay, known)
 
 

@@ -114,6 +114,13 @@ def test_a_bundle_goes_on_from_what_is_pending(small, weights, exported: Path):
         policy.act(obs, pending=pending, delay=11)
 
 
+def test_an_older_bundle_cannot_be_told_what_is_pending(copy: Path):
+    policy = Runner(copy)
+    policy._basis = np.zeros((0, 0))
+    with pytest.raises(BundleError, match="knows nothing of pending actions: export it again"):
+        policy.gain(2, 5)
+
+
 def test_one_robots_chunk_is_a_row(small, exported: Path):
     policy = Runner(exported)
     obs, noise = seen(small, 4), np.random.default_rng(1).normal(size=(4, small.latent_size))
