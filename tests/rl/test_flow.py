@@ -116,7 +116,7 @@ def test_exploring_adds_the_noise_it_says(policy: FlowPolicy, params: Params, ob
         off = points[:, step + 1] - here - np.asarray(slope) / policy.steps
         assert off.std() == pytest.approx(SIGMA * policy.fade[step], rel=0.03)
         assert abs(off.mean()) < 0.03 * off.std()
-    assert points[:, 0].std() == pytest.approx(1, rel=0.03)
+    assert points[:, 0].std() == pytest.approx(Noise().temperature, rel=0.03)
 
 
 # ---- likelihood ----
