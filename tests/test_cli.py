@@ -365,6 +365,29 @@ def test_an_interruption_is_one_line_and_its_own_code(
     assert err == "regrasp: interrupted; the same command goes on from here\n"
 
 
+def test_ctrl_c_within_a_finaliser_is_heard_after_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        Finalised()
+        cli._heed_interrupt()
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr("regrasp.road.demonstrate", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["demos", "transfer_cube"])
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == ("regrasp: interrupted; the same command goes on from here\n")
+
+
 def test_ctrl_c_leaves_nothing_half_written(here: Path):
     folder = here / "run"
     command = (*REGRASP, "demos", "transfer_cube", "--episodes", "300", "--folder", str(folder))

@@ -352,9 +352,15 @@ def _interrupt(*_: Any) -> None:
 
 
 def _heed_interrupt() -> None:
-    """Ctrl-C that hit compiled code which swallows exceptions is heard at the next sign of progress."""
+    """Ctrl-C that hit code which swallows exceptions is heard at the next sign of progress."""
     if _interrupted.is_set():
         raise KeyboardInterrupt
+
+
+def _unraisable(unheard: Any) -> None:
+    """Ctrl-C within a finaliser or a callback of the collector cannot be raised: it is heard later."""
+    if not issubclass(unheard.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unheard)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -363,6 +369,7 @@ def main(args: list[str] | None = None) -> None:
     _interrupted.clear()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
+        sys.unraisablehook = _unraisable
     try:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             raise unknown("verb", args[0], VERBS)
