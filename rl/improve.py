@@ -410,7 +410,7 @@ class Improver:
 
     def _judge(self) -> Rate:
         """Play starts that are kept for it, without noise; remember the best weights."""
-        env, config, net = self._env, self._config, self._state.weights.net
+        env, config, net = self._env, self._config, self._state.weights.mean
         params, success = self._params(net), []
 
         def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:

@@ -35,9 +35,13 @@ class SurrogateConfig:
     """The likelihood ratio counts up to 1 + this."""
     gradient_norm: float = 0.5
     """Longer gradients are shortened to this."""
+    average: float = 0.8
+    """What the running average of the weights keeps of itself in an iteration; 0: the weights as they are."""
 
     def __post_init__(self) -> None:
         check_positive(self, ("learning_rate", "passes", "minibatch", "gradient_norm"))
+        if not 0 <= self.average < 1:
+            raise InputError(f"average {self.average}: choose from 0 up to, not including, 1")
         if not (0 < self.clip_low < 1 and self.clip_high > 0):
             raise InputError(
                 f"clip_low {self.clip_low} and clip_high {self.clip_high}: "
@@ -58,6 +62,8 @@ class Weights(NamedTuple):
 
     net: Any
     optimizer: Any
+    mean: Any
+    """Running average of `net` over iterations: every update wanders, and the average wanders less."""
 
 
 class Surrogate:
@@ -81,7 +87,7 @@ class Surrogate:
 
     def start(self, net: Any) -> Weights:
         """A policy's weights, with nothing learned yet."""
-        return Weights(net, self._optimizer.init(net))
+        return Weights(net, self._optimizer.init(net), net)
 
     def update(
         self, weights: Weights, data: Decisions, rate: float, rng: np.random.Generator
@@ -113,7 +119,9 @@ class Surrogate:
                         f"the loss is not finite in minibatch {batch + 1} of {batches}, pass {turn + 1}: "
                         "the last good state is kept; start anew with a lower learning rate"
                     )
-        return weights, float(shift)
+        keep = self._config.average
+        mean = jax.tree.map(lambda m, w: keep * m + (1 - keep) * w, weights.mean, weights.net)
+        return weights._replace(mean=mean), float(shift)
 
     def _old(self, net: Any, data: Decisions) -> np.ndarray:
         """Log-likelihoods under the weights that made the choices, in calls of one size."""
@@ -144,4 +152,5 @@ class Surrogate:
         sound = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradient))
         updates, optimizer = self._optimizer.update(gradient, weights.optimizer, weights.net)
         updates = jax.tree.map(lambda update: rate * update, updates)
-        return Weights(optax.apply_updates(weights.net, updates), optimizer), shift, sound
+        net = optax.apply_updates(weights.net, updates)
+        return weights._replace(net=net, optimizer=optimizer), shift, sound

@@ -190,6 +190,21 @@ def test_it_stops_at_its_goal_and_keeps_what_was_judged_best(
     assert bits(params) == bits(bench.params)
 
 
+def test_the_average_follows_the_weights(bench: Bench):
+    """It is what is judged and kept; without averaging, the weights themselves are."""
+    smooth = bench.improver()
+    rough = bench.improver(replace(CONFIG, update=replace(CONFIG.update, average=0.0)))
+    smooth._iterate()
+    rough._iterate()
+    weights, keep = rough._state.weights, CONFIG.update.average
+    assert bits(weights.mean) == bits(weights.net)
+    for mean, net, first in zip(
+        *map(jax.tree.leaves, (smooth._state.weights.mean, weights.net, bench.params["net"])),
+        strict=True,
+    ):
+        np.testing.assert_allclose(mean, keep * first + (1 - keep) * net, rtol=1e-5, atol=1e-7)
+
+
 def test_time_may_cost(bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: Path):
     """Where all succeed, what is left to learn is to be quick."""
     env = nudge(8, bench.policy.chunk, goal_rad=-9.0)
@@ -287,6 +302,7 @@ def test_bad_settings_are_refused(changes: dict, says: str):
         (lambda: Noise(sigma=-0.1), "sigma -0.1"),
         (lambda: SurrogateConfig(learning_rate=float("nan")), "learning_rate nan"),
         (lambda: SurrogateConfig(clip_low=1.0), "clip_low 1"),
+        (lambda: SurrogateConfig(average=1.0), "average 1"),
     ],
 )
 def test_bad_settings_of_exploring_and_updating_are_refused(call, says: str):
