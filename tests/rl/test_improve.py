@@ -203,6 +203,8 @@ def test_the_average_follows_the_weights(bench: Bench):
         strict=True,
     ):
         np.testing.assert_allclose(mean, keep * first + (1 - keep) * net, rtol=1e-5, atol=1e-7)
+    smooth._judge()
+    assert bits(smooth._state.best.net) == bits(smooth._state.weights.mean)
 
 
 def test_time_may_cost(bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: Path):
