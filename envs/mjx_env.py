@@ -9,6 +9,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
+from regrasp.envs.control import Control
 from regrasp.envs.mechanics import Carry, mechanics_of
 from regrasp.envs.mjx_world import Constants, Fields, Physics
 from regrasp.envs.randomizer import Nominal, Randomizer, apply
@@ -95,7 +96,12 @@ class MjxEnv:
 
     @property
     def action_size(self) -> int:
-        return self._mechanics.control.workcell.action_size
+        return self.control.workcell.action_size
+
+    @property
+    def control(self) -> Control:
+        """How actions reach the servos, and their limits."""
+        return self._mechanics.control
 
     @property
     def dt(self) -> float:
@@ -145,7 +151,7 @@ class MjxEnv:
             command.switch,
             command.push,
             self._pushed,
-            self._mechanics.control.substeps,
+            self.control.substeps,
         )
         carry, outcome = self._mechanics.look(carry, seen.block, on)
         broken = seen.overflow | ~jnp.all(jnp.isfinite(seen.row))

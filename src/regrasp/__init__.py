@@ -7,6 +7,7 @@ Gymnasium, as `regrasp/TransferCube-v0`.
 import ctypes
 import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -45,13 +46,28 @@ _choose_opengl()
 
 
 def _choose_compiler() -> None:
-    """MJX on the CPU hangs without this XLA option, which is read when JAX first computes."""
+    """MJX on the CPU hangs without one of two XLA options, which are read when JAX first computes.
+
+    With the first it runs several times faster; the other is for versions of XLA that have lost the
+    first one, because an option that XLA does not know ends the process.
+    """
     flags = os.environ.get("XLA_FLAGS", "")
     bridge = sys.modules.get("jax._src.xla_bridge")
     late = bridge is not None and getattr(bridge, "backends_are_initialized", lambda: True)()
-    if not late and "--xla_cpu_use_fusion_emitters" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
+    if late or any(option in flags for option in _COMPILER_OPTIONS):
+        return
+    try:
+        release = version("jaxlib").split(".")
+    except PackageNotFoundError:  # A policy alone runs without JAX.
+        return
+    option = _COMPILER_OPTIONS[[int(part) for part in release[:3]] > [0, 11, 0]]
+    os.environ["XLA_FLAGS"] = f"{flags} {option}=false".strip()
 
+
+_COMPILER_OPTIONS = (
+    "--xla_cpu_use_fusion_emitters",
+    "--xla_cpu_enable_concurrency_optimized_scheduler",
+)
 
 _choose_compiler()
 
