@@ -32,6 +32,9 @@ CPU_FLAGS = (
 CONSTRAINTS_PER_CONTACT = 4
 OTHER_CONSTRAINTS = 64
 """Room for joint limits, joint friction and couplings."""
+SOLVER_ITERATIONS = 10
+"""Of the solver, and of its line search: a batch waits for its slowest row. 99 % of rows need 9 or fewer, and
+one control step ends as near to the CPU engine's as with 100."""
 _STATE = {
     "TIME": "time",
     "QPOS": "qpos",
@@ -86,6 +89,8 @@ class Physics:
         self.model = mjx.put_model(bounded, impl=impl)
         room: dict[str, Any] = {}
         if impl == "warp":
+            # It would print a line for every row in every step.
+            self.model = self.model.tree_replace({"opt._impl.warn_overflow": 0})
             constraints = CONSTRAINTS_PER_CONTACT * contacts + OTHER_CONSTRAINTS
             room = {"naconmax": contacts * sims, "njmax": constraints}
         self._blank = mjx.make_data(bounded, impl=impl, **room)
@@ -173,7 +178,11 @@ class Physics:
 
     def _overflows(self, model: Any, data: Any) -> Bool[Array, ""]:
         if self._impl == "warp":
-            return data._impl.overflow > 0
+            from mujoco.mjx.third_party.mujoco_warp import OverflowType
+
+            # A solver that stops early is not a lack of room.
+            solver = OverflowType.ITERATIONS | OverflowType.LS_ITERATIONS
+            return (data._impl.overflow & int(OverflowType.ALL & ~solver)) > 0
         over = jnp.zeros((), bool)
         contact = data._impl.contact
         for dim in np.unique(contact.dim):
@@ -396,8 +405,9 @@ def check_installed(impl: str) -> None:
 
 
 def _bounded(spec: mujoco.MjSpec, contacts: int) -> mujoco.MjModel:
-    """The scene with MJX's bounds on contacts, which its implementation in JAX reads from the model."""
+    """The scene with MJX's bounds: on the solver, and on contacts, which `jax` reads from the model."""
     copy = spec.copy()
+    copy.option.iterations = copy.option.ls_iterations = SOLVER_ITERATIONS
     for name in ("max_geom_pairs", "max_contact_points"):
         copy.add_numeric(name=name, data=[contacts])
     return copy.compile()

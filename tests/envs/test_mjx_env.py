@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from functools import cache
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +97,18 @@ def test_too_many_contacts_are_reported():
     after = jax.jit(jax.vmap(env.step))(state, jnp.zeros((1, 14)))
     assert after.metrics["unstable"].tolist() == [1]
     assert after.done.tolist() == [1]
+
+
+def test_a_solver_that_stops_early_lacks_no_room():
+    from mujoco.mjx.third_party.mujoco_warp import OverflowType
+
+    def overflows(kind: OverflowType) -> bool:
+        impl = SimpleNamespace(overflow=jnp.int32(int(kind)))
+        return bool(functional()._physics._overflows(None, SimpleNamespace(_impl=impl)))
+
+    assert not overflows(OverflowType.ITERATIONS | OverflowType.LS_ITERATIONS)
+    assert overflows(OverflowType.NARROWPHASE)
+    assert overflows(OverflowType.NEFC | OverflowType.ITERATIONS)
 
 
 def test_without_the_compiler_option_mjx_on_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch):
