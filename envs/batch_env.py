@@ -1,6 +1,6 @@
 """Task x world x control x randomizer: a Gymnasium vector environment with states to keep."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float32, Int, UInt32
 
 from regrasp.envs.executor import NOTHING, Executor
 from regrasp.envs.keys import role_key, wrap
-from regrasp.envs.mechanics import Carry, Mechanics, Outcome, body_masses, mechanics_of
+from regrasp.envs.mechanics import Carry, Mechanics, Outcome, Start, body_masses, mechanics_of
 from regrasp.envs.randomizer import Nominal, Randomizer, Settings, apply
 from regrasp.envs.snapshot import Snapshot, check_fit, fingerprint, pushed_by, table_of, with_depth
 from regrasp.envs.task import Task
@@ -164,10 +164,21 @@ class BatchEnv(VectorEnv):
 
     # ---- states that can be kept ----
 
-    def begin(self, keys: UInt32[Any, "k 2"], rows: Int[np.ndarray, " k"] | None = None) -> None:
+    def begin(
+        self,
+        keys: UInt32[Any, "k 2"],
+        rows: Int[np.ndarray, " k"] | None = None,
+        *,
+        qpos: Mapping[str, Float32[np.ndarray, "k _"]] | None = None,
+    ) -> None:
         """Start the episodes of these raw keys in these rows (sorted; all by default).
 
         The same key gives the same episode at any row, in any batch.
+
+        Args:
+            keys: of the episodes.
+            rows: where.
+            qpos: joints that start elsewhere than their episode says: see `starts`.
         """
         rows, keys = self._checked_rows(rows), np.asarray(keys)
         if keys.shape != (len(rows), 2):
@@ -177,14 +188,14 @@ class BatchEnv(VectorEnv):
         if not len(rows):
             return
         self._start(rows)
-        starts = [self._begin(keys[np.searchsorted(rows, padded)]) for _, padded in _parts(rows)]
+        starts = self._draw(keys)
         carries = [start.carry for start in starts]
-        draw, qpos = (
+        draw, qpos_drawn = (
             {name: np.concatenate([part[name] for part in parts])[: len(rows)] for name in parts[0]}
             for parts in ([start.fields for start in starts], [start.qpos for start in starts])
         )
         self._world.put_fields(rows, apply(self.model, self._writes, draw))
-        self._world.start(rows, qpos)
+        self._world.start(rows, {**qpos_drawn, **(qpos or {})})
         self._world.refresh(rows)
         for (part, padded), carry in zip(_parts(rows), carries, strict=True):
             if self._mechanics.depth:
@@ -193,6 +204,14 @@ class BatchEnv(VectorEnv):
                 self._carry, carry, _drop_padding(part, padded, self.num_envs)
             )
         self._done[rows] = False
+
+    def starts(self, keys: UInt32[Any, "k 2"]) -> dict[str, Float32[np.ndarray, "k _"]]:
+        """Where joints start in the episodes of these raw keys: joint name -> positions, as in `qpos`."""
+        parts = [start.qpos for start in self._draw(np.asarray(keys))]
+        return {
+            name: np.concatenate([np.asarray(part[name]) for part in parts])[: len(keys)]
+            for name in parts[0]
+        }
 
     def take(self, row: int | Int[np.ndarray, " k"] | None = None) -> Snapshot:
         """Keep the state of one row (an integer), or a stack of several (all by default)."""
@@ -345,6 +364,10 @@ class BatchEnv(VectorEnv):
             ]
         self._episodes[rows] += 1
         return keys
+
+    def _draw(self, keys: np.ndarray) -> list[Start]:
+        """How the episodes of these keys start, in padded parts."""
+        return [self._begin(keys[padded]) for _, padded in _parts(np.arange(len(keys)))]
 
     def _start(self, rows: np.ndarray) -> None:
         """Make the first carry; nothing may be stepped before every row has been filled once."""

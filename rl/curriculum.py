@@ -5,6 +5,9 @@ of its kind: kept states of the same phase, or starts. The chance of success is 
 the variance of one more try that it predicts, E[p (1 - p)], says how much a group would teach there. Early on
 that is the end of an episode; as the end is mastered, states before it take over, and at last the starts that
 the policy still finds hard.
+
+Where hardly any start of the task succeeds, they are drawn nearer to the demonstrated ones, and back again as
+the policy learns: `reach` is how far.
 """
 
 from typing import NamedTuple
@@ -19,6 +22,12 @@ FORGET = 0.8
 """Weight of an older count after an iteration."""
 PRIOR_TRIES = 4.0
 """What is known of a kind counts as this many tries of every state."""
+TOO_FAR, NEAR_ENOUGH = 0.1, 0.6
+"""Shares of fresh starts that succeed, below and above which starts are drawn in or let out."""
+DRAW_IN, LET_OUT = 0.7, 1.15
+"""Factors of the reach."""
+LEAST = 0.1
+"""Of the reach: drawn in farther, starts would hardly differ."""
 
 
 class PoolState(NamedTuple):
@@ -30,8 +39,12 @@ class PoolState(NamedTuple):
     """Number of the episode whose start is kept in each place; -1: the place is empty."""
     kind_wins: Float[np.ndarray, " kinds"]
     kind_tries: Float[np.ndarray, " kinds"]
+    share: Float[np.ndarray, " places"]
+    """Of the way from a demonstrated start to the episode's own: see `bridge`."""
     place: Int[np.ndarray, ""]
     """Where the next start goes: the oldest is replaced."""
+    reach: Float[np.ndarray, ""]
+    """The largest share that fresh starts have."""
 
 
 class Choice(NamedTuple):
@@ -43,6 +56,8 @@ class Choice(NamedTuple):
     """Index of a kept state; -1: a start."""
     start: Int[np.ndarray, " groups"]
     """Number of the episode to start; -1: a kept state."""
+    share: Float[np.ndarray, " groups"]
+    """How far a start is the episode's own; 1 for kept states."""
 
 
 class Pool:
@@ -64,7 +79,9 @@ class Pool:
             start=np.full(states - self._moments, -1),
             kind_wins=np.full(PHASES + 1, 1.0),
             kind_tries=np.full(PHASES + 1, 2.0),
+            share=np.ones(states - self._moments),
             place=np.array(0),
+            reach=np.array(1.0),
         )
 
     def rates(
@@ -97,7 +114,15 @@ class Pool:
             state=chosen,
             moment=np.where(is_start, -1, chosen),
             start=np.where(is_start, state.start[place] if len(state.start) else -1, -1),
+            share=np.where(is_start, state.share[place] if len(state.start) else 1.0, 1.0),
         )
+
+    def shares(self, state: PoolState, fresh: int, key: Array) -> Float[np.ndarray, " fresh"]:
+        """How far fresh starts are the episodes' own: within the reach, evenly over an area."""
+        if state.reach == 1 or not self._moments:
+            return np.ones(fresh)
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        return state.reach * np.sqrt(rng.random(fresh))
 
     def learn(
         self,
@@ -106,6 +131,7 @@ class Pool:
         success: Bool[np.ndarray, "groups tries"],
         fresh: Int[np.ndarray, " fresh"],
         fresh_success: Bool[np.ndarray, " fresh"],
+        share: Float[np.ndarray, " fresh"],
     ) -> PoolState:
         """Take an iteration in.
 
@@ -115,8 +141,10 @@ class Pool:
             success: how their tries ended.
             fresh: numbers of episodes that were played once each from their starts, which enter the pool.
             fresh_success: how they ended.
+            share: how far these starts were the episodes' own.
         """
-        wins, tries, start = FORGET * state.wins, FORGET * state.tries, state.start.copy()
+        wins, tries = FORGET * state.wins, FORGET * state.tries
+        start, shares = state.start.copy(), state.share.copy()
         kind_wins, kind_tries = FORGET * state.kind_wins, FORGET * state.kind_tries
         np.add.at(wins, chosen, success.sum(axis=1))
         np.add.at(tries, chosen, success.shape[1])
@@ -127,14 +155,26 @@ class Pool:
             np.add.at(kind_tries, self._kind[chosen[moments]], 1.0)
         kind_wins[PHASES] += fresh_success.sum() / 16
         kind_tries[PHASES] += len(fresh_success) / 16
-        place = int(state.place)
-        for number, won in zip(fresh[-len(start) :], fresh_success[-len(start) :], strict=True):
-            if not len(start):
-                break
+        place, last = int(state.place), slice(len(fresh) - min(len(fresh), len(start)), None)
+        for number, won, far in zip(fresh[last], fresh_success[last], share[last], strict=True):
             entry = self._moments + place
-            start[place], wins[entry], tries[entry] = number, float(won), 1.0
+            start[place], shares[place] = number, far
+            wins[entry], tries[entry] = float(won), 1.0
             place = (place + 1) % len(start)
-        return PoolState(wins, tries, start, kind_wins, kind_tries, np.array(place))
+        reach = float(state.reach)
+        if len(fresh) and self._moments:
+            rate = fresh_success.mean()
+            reach *= DRAW_IN if rate < TOO_FAR else LET_OUT if rate > NEAR_ENOUGH else 1.0
+        return PoolState(
+            wins,
+            tries,
+            start,
+            kind_wins,
+            kind_tries,
+            shares,
+            np.array(place),
+            np.array(np.clip(reach, LEAST, 1.0)),
+        )
 
     def phase_of(self, choice: Choice) -> Float[np.ndarray, " groups"]:
         """When in an episode the chosen states were kept; 0 for starts."""

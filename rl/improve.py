@@ -21,6 +21,7 @@ from regrasp.envs import BatchEnv, Snapshot, episode_keys
 from regrasp.envs.keys import numbered_keys
 from regrasp.errors import InputError, check_positive, unknown
 from regrasp.rl.advantage import GROUP, gae, group_advantage, informative
+from regrasp.rl.bridge import Bridge
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.clone import Progress, read_lines, write_lines
 from regrasp.rl.critic import Critic, CriticConfig, CriticState
@@ -170,6 +171,8 @@ class Improver:
         if not config.curriculum:
             moments, phases = moments[np.arange(0)], phases[:0]
         self._moments = env.at_chunk_boundary(moments)
+        firsts = np.flatnonzero(np.asarray(phases) == 0)
+        self._bridge = Bridge(env, moments[firsts]) if len(firsts) else None
         self._pool = Pool(np.asarray(phases), config.places if config.fresh else 0)
         self._surrogate = Surrogate(policy, self._fixed, config.noise, config.update)
         self._critic = Critic(policy.obs_size, params, config.critic)
@@ -232,8 +235,9 @@ class Improver:
         config, state = self._config, self._state
         key = jax.random.fold_in(jax.random.key(config.seed), state.iteration)
         choice, fresh = self._choose(jax.random.fold_in(key, 0))
+        share = self._pool.shares(state.pool, len(fresh), jax.random.fold_in(key, 3))
         clock = [time.perf_counter()]
-        tried = self._try_out(choice, fresh, jax.random.fold_in(key, 1))
+        tried = self._try_out(choice, fresh, share, jax.random.fold_in(key, 1))
         clock.append(time.perf_counter())
         outcomes, cut = tried.outcomes, config.rows - len(fresh)
         reward = outcomes.success * (1 - config.time_cost * outcomes.steps / self._env.horizon)
@@ -244,7 +248,7 @@ class Improver:
         won = outcomes.success[:cut].reshape(len(choice.state), cut // max(1, len(choice.state)))
         known = choice.state >= 0
         pool = self._pool.learn(
-            state.pool, choice.state[known], won[known], fresh, outcomes.success[cut:]
+            state.pool, choice.state[known], won[known], fresh, outcomes.success[cut:], share
         )
         self._state = state._replace(
             weights=weights,
@@ -262,6 +266,7 @@ class Improver:
             "informative": float(informative(grouped).mean()) if cut else None,
             "start_fraction": float((choice.moment < 0).mean()) if cut else None,
             "phase": float(self._pool.phase_of(choice).mean()) if cut else None,
+            "reach": float(state.pool.reach),
             "start_rate": float(outcomes.success[cut:].mean()) if len(fresh) else None,
             "start_steps": float(np.median(outcomes.steps[cut:])) if len(fresh) else None,
             "shift": shift,
@@ -284,7 +289,8 @@ class Improver:
         if config.curriculum:
             return self._pool.choose(self._state.pool, states, key), fresh
         nowhere = np.full(states, -1)
-        return Choice(nowhere, nowhere, numbers[len(fresh) : len(fresh) + states]), fresh
+        own = numbers[len(fresh) : len(fresh) + states]
+        return Choice(nowhere, nowhere, own, np.ones(states)), fresh
 
     def _advantage(
         self,
@@ -313,11 +319,17 @@ class Improver:
         spread = found[tried.running].std() + 1e-6
         return found / spread, critic
 
-    def _try_out(self, choice: Choice, fresh: Int[np.ndarray, " fresh"], key: Array) -> "_Tried":
+    def _try_out(
+        self,
+        choice: Choice,
+        fresh: Int[np.ndarray, " fresh"],
+        share: Float[np.ndarray, " fresh"],
+        key: Array,
+    ) -> "_Tried":
         """Roll out every group from its state, and every fresh start once."""
         env, params = self._env, self._params(self._state.weights.net)
         seen, traces, running, spent = [], [], [], [time.perf_counter()]
-        start = self._put(choice, fresh, key)
+        start = self._put(choice, fresh, share, key)
         start_s, policy_s = time.perf_counter() - spent[0], 0.0
 
         def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
@@ -337,11 +349,15 @@ class Improver:
         return _Tried(outcomes, np.array(seen), joined, np.array(running), start_s, policy_s)
 
     def _put(
-        self, choice: Choice, fresh: Int[np.ndarray, " fresh"], key: Array
+        self,
+        choice: Choice,
+        fresh: Int[np.ndarray, " fresh"],
+        share: Float[np.ndarray, " fresh"],
+        key: Array,
     ) -> dict[str, np.ndarray]:
         """Put every row where it starts; returns what is seen there."""
         env, config = self._env, self._config
-        stack = self._stack(choice, fresh)
+        stack = self._stack(choice, fresh, share)
         noise = jax.random.split(jax.random.fold_in(key, 0), env.num_envs)
         keys = np.asarray(jax.random.key_data(noise))
         if config.physics == "group":
@@ -350,19 +366,22 @@ class Improver:
         env.begin(numbered_keys(config.seed, "train", np.concatenate([others, fresh])))
         return env.fork(stack, keys=keys, physics="row")
 
-    def _stack(self, choice: Choice, fresh: Int[np.ndarray, " fresh"]) -> Snapshot:
+    def _stack(
+        self, choice: Choice, fresh: Int[np.ndarray, " fresh"], share: Float[np.ndarray, " fresh"]
+    ) -> Snapshot:
         """The state of every row, in order."""
-        env, rows = self._env, self._config.rows
+        env, config = self._env, self._config
         numbers = np.concatenate([choice.start[choice.start >= 0], fresh])
         parts = [self._moments[choice.moment[choice.moment >= 0]]] if len(self._moments) else []
         if len(numbers):
-            index = np.arange(len(numbers))
-            env.begin(numbered_keys(self._config.seed, "train", numbers), index)
+            index, keys = np.arange(len(numbers)), numbered_keys(config.seed, "train", numbers)
+            far = np.concatenate([choice.share[choice.start >= 0], share])
+            env.begin(keys, index, qpos=self._bridge.starts(keys, far) if self._bridge else None)
             parts.append(env.take(index))
         stack = Snapshot.concatenate(parts)
         # In the stack moments come first; in the rows groups do, in the order of their choice.
         order = np.argsort(np.argsort(choice.start >= 0, kind="stable"), kind="stable")
-        copies = (rows - len(fresh)) // max(1, len(order))
+        copies = (config.rows - len(fresh)) // max(1, len(order))
         return stack[np.concatenate([np.repeat(order, copies), len(order) + np.arange(len(fresh))])]
 
     def _numbers(self) -> Int[np.ndarray, " rows"]:

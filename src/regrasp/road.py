@@ -34,6 +34,8 @@ from regrasp.rl.retime import RetimeConfig, fastest, replays, retime
 Progress = Callable[[int, int, str], None]
 POLICIES = ("demonstrator", "clone", "improved")
 PHYSICS = ("nominal", "table")
+KEPT = 256
+"""States of demonstrations that groups start from, at least."""
 Config = TypeVar("Config")
 PACKAGES = (
     "regrasp",
@@ -515,11 +517,15 @@ def judge_bundle(
 
 
 def kept_moments(episodes: Episodes, every: int) -> tuple[Snapshot, np.ndarray]:
-    """The demonstrations' states at every `every`-th step, and their phases (0 start, 1 end)."""
+    """The demonstrations' states at every `every`-th step, and their phases (0 start, 1 end).
+
+    Of few demonstrations more are kept, until there are KEPT.
+    """
+    every = min(every, max(1, int(np.sum(episodes.lengths)) // KEPT))
     stacks, phases = [], []
     for number in range(len(episodes)):
         stack = episodes.snapshots(number)
-        steps = np.arange(every, len(stack), every)
+        steps = np.arange(0, len(stack), every)
         stacks.append(stack[steps])
         phases.append(steps / len(stack))
     return Snapshot.concatenate(stacks), np.concatenate(phases)

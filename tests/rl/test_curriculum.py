@@ -8,6 +8,8 @@ from regrasp.rl.curriculum import PHASES, Pool, PoolState
 WHEN = (np.arange(10 * PHASES) + 0.5) / (10 * PHASES)
 """Ten kept states of every kind."""
 MOMENTS = len(WHEN)
+NONE = np.zeros(0, int), np.zeros(0, bool), np.zeros(0)
+"""No fresh starts."""
 
 
 def known(pool: Pool, rates: np.ndarray, tries: float = 100.0) -> PoolState:
@@ -62,7 +64,7 @@ def test_a_start_that_failed_is_drawn_more_than_one_that_succeeded():
     state = pool.begin()
     fresh, won = np.arange(40), np.arange(40) >= 4
     for _ in range(30):
-        state = pool.learn(state, np.zeros(0, int), np.zeros((0, 2), bool), fresh, won)
+        state = pool.learn(state, np.zeros(0, int), np.zeros((0, 2), bool), fresh, won, np.ones(40))
     found = counts(pool, state, groups=1, draws=600)
     assert found[:4].mean() > 3 * found[4:].mean()
     choice = pool.choose(state, 8, jax.random.key(1))
@@ -77,7 +79,7 @@ def test_empty_places_are_not_drawn_and_the_oldest_is_replaced():
     nothing = np.zeros(0, int), np.zeros((0, 2), bool)
     for first in (0, 2, 4):
         fresh = np.array([first, first + 1])
-        state = pool.learn(state, *nothing, fresh, np.ones(2, bool))
+        state = pool.learn(state, *nothing, fresh, np.ones(2, bool), np.ones(2))
     assert sorted(state.start) == [3, 4, 5]
 
 
@@ -88,7 +90,7 @@ def test_estimates_move_to_the_rates_observed():
     for key in jax.random.split(jax.random.key(0), 300):
         choice = pool.choose(state, 24, key)
         won = rng.random((24, 16)) < rates[choice.state][:, None]
-        state = pool.learn(state, choice.state, won, np.zeros(0, int), np.zeros(0, bool))
+        state = pool.learn(state, choice.state, won, *NONE)
     mean, spread = pool.rates(state)
     assert np.mean(np.abs(mean - rates) < 3 * spread) > 0.95
     assert np.abs(mean - rates).mean() < 0.1
@@ -103,7 +105,7 @@ def test_nothing_is_given_up_for_good():
         for key in jax.random.split(jax.random.key(0), 100):
             choice = pool.choose(state, 24, key)
             won = np.full((24, 16), outcome)
-            state = pool.learn(state, choice.state, won, np.zeros(0, int), np.zeros(0, bool))
+            state = pool.learn(state, choice.state, won, *NONE)
         assert (counts(pool, state, 400) > 0).mean() > 0.95
 
 
@@ -114,6 +116,42 @@ def test_the_key_decides_and_what_was_known_is_not_changed():
     one, again, other = (pool.choose(state, 8, jax.random.key(seed)) for seed in (6, 6, 7))
     np.testing.assert_array_equal(one.state, again.state)
     assert (one.state != other.state).any()
-    pool.learn(state, one.state, np.ones((8, 4), bool), np.arange(4), np.ones(4, bool))
+    pool.learn(state, one.state, np.ones((8, 4), bool), np.arange(4), np.ones(4, bool), np.ones(4))
     for before, after in zip(kept, state, strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_starts_are_drawn_in_until_some_succeed_and_let_out_again():
+    """A policy whose range grows with practice: it ends at the task's own starts, whatever it began with."""
+    pool = Pool(WHEN, 16)
+    state, skill, reach = pool.begin(), 0.15, []
+    for i, key in enumerate(jax.random.split(jax.random.key(0), 80)):
+        share = pool.shares(state, 64, key)
+        assert (share <= state.reach).all()
+        won = share < skill
+        state = pool.learn(
+            state, np.zeros(0, int), np.zeros((0, 2), bool), np.arange(64) + 64 * i, won, share
+        )
+        skill += 0.02 * (state.reach < 4 * skill)
+        reach.append(float(state.reach))
+    assert min(reach) < 0.5
+    assert reach[-1] == 1
+    assert (pool.shares(state, 64, jax.random.key(1)) == 1).all()
+    choice = pool.choose(state, 200, jax.random.key(2))
+    np.testing.assert_array_equal(choice.share[choice.moment >= 0], 1)
+    starts = choice.moment < 0
+    np.testing.assert_array_equal(choice.share[starts], state.share[choice.state[starts] - MOMENTS])
+
+
+def test_without_kept_states_there_is_nothing_to_draw_starts_in_to():
+    pool = Pool(np.zeros(0), 16)
+    state = pool.learn(
+        pool.begin(),
+        np.zeros(0, int),
+        np.zeros((0, 2), bool),
+        np.arange(8),
+        np.zeros(8, bool),
+        np.ones(8),
+    )
+    assert state.reach == 1
+    assert (pool.shares(state, 8, jax.random.key(0)) == 1).all()

@@ -1,0 +1,56 @@
+"""Starts on the way from those that were demonstrated to the task's own.
+
+A policy that knows one demonstration fails wherever objects stand elsewhere, and where nothing ever works
+nothing is learned. A simulator can put them in between: a start of the task whose joints are moved towards
+where a demonstration began, physics and all else its own.
+"""
+
+import mujoco
+import numpy as np
+from jaxtyping import Float, Float32, UInt32
+
+from regrasp.envs import BatchEnv, Snapshot
+
+
+class Bridge:
+    """Mixes the task's starts with demonstrated ones."""
+
+    def __init__(self, env: BatchEnv, shown: Snapshot):
+        """With the first states of demonstrations."""
+        self._env = env
+        self._free = {
+            name
+            for name in env.starts(np.zeros((1, 2), np.uint32))
+            if env.model.joint(name).type[0] == mujoco.mjtJoint.mjJNT_FREE
+        }
+        self._shown = {
+            name: shown.row[:, 1 + joint.qposadr[0] :][:, : joint.qpos0.size]
+            for name in env.starts(np.zeros((1, 2), np.uint32))
+            for joint in [env.model.joint(name)]
+        }
+
+    def starts(
+        self, keys: UInt32[np.ndarray, "k 2"], share: Float[np.ndarray, " k"]
+    ) -> dict[str, Float32[np.ndarray, "k _"]]:
+        """Joint positions of these episodes' starts, for `BatchEnv.begin`.
+
+        Args:
+            keys: of the episodes.
+            share: of the way from a demonstration's start (0) to the episode's own (1).
+        """
+        return {
+            name: self._mix(name, own, share[:, None])
+            for name, own in self._env.starts(keys).items()
+        }
+
+    def _mix(
+        self, name: str, own: Float32[np.ndarray, "k n"], share: Float[np.ndarray, "k 1"]
+    ) -> Float32[np.ndarray, "k n"]:
+        shown = self._shown[name][np.arange(len(own)) % len(self._shown[name])].astype(np.float32)
+        if name in self._free:
+            # q and -q are one rotation: the way is the shorter one.
+            shown[:, 3:] *= np.where((shown[:, 3:] * own[:, 3:]).sum(1, keepdims=True) < 0, -1, 1)
+        mixed = np.where(share == 1, own, shown + share * (own - shown))
+        if name in self._free:
+            mixed[:, 3:] /= np.linalg.norm(mixed[:, 3:], axis=1, keepdims=True)
+        return mixed.astype(np.float32)

@@ -1,0 +1,66 @@
+"""Starts between demonstrated ones and the task's own."""
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+import regrasp
+from regrasp import BatchEnv
+from regrasp.envs import episode_keys
+from regrasp.rl.bridge import Bridge
+
+ROWS = 8
+
+
+@pytest.fixture(scope="module", params=["transfer_cube", "hand_over"])
+def env(request: pytest.FixtureRequest) -> BatchEnv:
+    found = regrasp.make(
+        request.param, ROWS, randomize="table", threads=1, autoreset=AutoresetMode.DISABLED
+    )
+    found.begin(np.asarray(episode_keys(1, "train", 0, ROWS)))
+    return found
+
+
+def test_it_leads_from_the_demonstrated_start_to_the_own_one(env: BatchEnv):
+    shown, keys = env.take(np.arange(2)), np.asarray(episode_keys(2, "train", 0, ROWS))
+    bridge, own = Bridge(env, shown), env.starts(keys)
+    ways = [bridge.starts(keys, np.full(ROWS, share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    for name, ends in own.items():
+        np.testing.assert_array_equal(ways[-1][name], ends)
+        first = 1 + env.model.joint(name).qposadr[0]
+        begun = shown.row[np.arange(ROWS) % 2, first : first + ends.shape[1]]
+        free = ends.shape[1] == 7
+        np.testing.assert_allclose(ways[0][name][:, :3], begun[:, :3], atol=1e-6)
+        away = np.array([np.linalg.norm(way[name][:, :3] - ends[:, :3], axis=1) for way in ways])
+        assert (np.diff(away, axis=0) <= 1e-6).all()
+        if free:
+            turned = np.abs((ways[0][name][:, 3:] * begun[:, 3:]).sum(axis=1))
+            np.testing.assert_allclose(turned, 1, atol=1e-6)
+            for way in ways:
+                np.testing.assert_allclose(np.linalg.norm(way[name][:, 3:], axis=1), 1, atol=1e-6)
+
+
+def test_only_where_things_stand_is_changed(env: BatchEnv):
+    keys = np.asarray(episode_keys(2, "train", 0, ROWS))
+    env.begin(keys)
+    plain = env.take()
+    bridge = Bridge(env, plain[np.arange(1)])
+    env.begin(keys, qpos=bridge.starts(keys, np.ones(ROWS)))
+    own = env.take()
+    np.testing.assert_array_equal(own.row, plain.row)
+    env.begin(keys, qpos=bridge.starts(keys, np.full(ROWS, 0.5)))
+    mixed = env.take()
+    joints = [env.model.joint(name) for name in env.starts(keys)]
+    moved = np.concatenate([1 + j.qposadr[0] + np.arange(j.qpos0.size) for j in joints])
+    differs = (mixed.row != plain.row).any(axis=0)
+    assert differs[moved].any()
+    assert not np.delete(differs, moved)[: env.model.nq + 1 - len(moved)].any()
+    for name, values in plain.fields.items():
+        np.testing.assert_array_equal(values, mixed.fields[name])
+    # What is seen first is the start as it is, not as the episode had it.
+    seen, half = env.view().body_pos, bridge.starts(keys, np.full(ROWS, 0.5))
+    free = [joint for joint in joints if joint.qpos0.size == 7]
+    assert free
+    for joint in free:
+        body = env.model.body(env.model.jnt_bodyid[joint.id]).name
+        np.testing.assert_allclose(seen[body], half[joint.name][:, :3], atol=1e-4)
