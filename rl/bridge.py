@@ -1,9 +1,12 @@
 """Starts on the way from those that were demonstrated to the task's own.
 
-A policy that knows one demonstration fails wherever objects stand elsewhere, and where nothing ever works
-nothing is learned. A simulator can put them in between: a start of the task whose joints are moved towards
-where a demonstration began, physics and all else its own.
+A policy that knows one demonstration fails wherever objects stand elsewhere or servos are softer, and where
+nothing ever works nothing is learned. A simulator can be put in between: a start of the task whose joints are
+moved towards where a demonstration began, and whose physics, timing and sensing towards those it had.
 """
+
+from dataclasses import replace
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -17,7 +20,7 @@ class Bridge:
 
     def __init__(self, env: BatchEnv, shown: Snapshot):
         """With the first states of demonstrations."""
-        self._env = env
+        self._env, self._first = env, shown
         self._free = {
             name
             for name in env.starts(np.zeros((1, 2), np.uint32))
@@ -30,7 +33,7 @@ class Bridge:
         }
 
     def starts(
-        self, keys: UInt32[np.ndarray, "k 2"], share: Float[np.ndarray, " k"]
+        self, keys: UInt32[Any, "k 2"], share: Float[np.ndarray, " k"]
     ) -> dict[str, Float32[np.ndarray, "k _"]]:
         """Joint positions of these episodes' starts, for `BatchEnv.begin`.
 
@@ -43,6 +46,10 @@ class Bridge:
             for name, own in self._env.starts(keys).items()
         }
 
+    def physics(self, own: Snapshot, share: Float[np.ndarray, " k"]) -> Snapshot:
+        """These starts under physics, timing and sensing that are as far from the demonstrations'."""
+        return between(own, self._first[np.arange(len(own)) % len(self._first)], own, share)
+
     def _mix(
         self, name: str, own: Float32[np.ndarray, "k n"], share: Float[np.ndarray, "k 1"]
     ) -> Float32[np.ndarray, "k n"]:
@@ -54,3 +61,17 @@ class Bridge:
         if name in self._free:
             mixed[:, 3:] /= np.linalg.norm(mixed[:, 3:], axis=1, keepdims=True)
         return mixed.astype(np.float32)
+
+
+def between(
+    state: Snapshot, first: Snapshot, second: Snapshot, share: Float[np.ndarray, " k"]
+) -> Snapshot:
+    """These states, under physics, timing and sensing between those of `first` and of `second`."""
+
+    def mix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        far = share.reshape(-1, *[1] * (b.ndim - 1))
+        return np.where(far == 1, b, a + far * (b - a)).astype(b.dtype)
+
+    fields = {name: mix(first.fields[name], values) for name, values in second.fields.items()}
+    settings = mix(first.carry["settings"], second.carry["settings"])
+    return replace(state, fields=fields, carry={**state.carry, "settings": settings})

@@ -21,7 +21,7 @@ from regrasp.envs import BatchEnv, Snapshot, episode_keys
 from regrasp.envs.keys import numbered_keys
 from regrasp.errors import InputError, check_positive, unknown
 from regrasp.rl.advantage import GROUP, gae, group_advantage, informative
-from regrasp.rl.bridge import Bridge
+from regrasp.rl.bridge import Bridge, between
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.clone import Progress, read_lines, write_lines
 from regrasp.rl.critic import Critic, CriticConfig, CriticState
@@ -360,11 +360,12 @@ class Improver:
         stack = self._stack(choice, fresh, share)
         noise = jax.random.split(jax.random.fold_in(key, 0), env.num_envs)
         keys = np.asarray(jax.random.key_data(noise))
-        if config.physics == "group":
-            return env.fork(stack, keys=keys)
-        others = np.setdiff1d(self._numbers(), fresh)
-        env.begin(numbered_keys(config.seed, "train", np.concatenate([others, fresh])))
-        return env.fork(stack, keys=keys, physics="row")
+        if config.physics == "try":
+            others = np.setdiff1d(self._numbers(), fresh)
+            env.begin(numbered_keys(config.seed, "train", np.concatenate([others, fresh])))
+            share = np.concatenate([np.full(len(others), self._state.pool.reach), 0 * share])
+            stack = between(stack, stack, env.take(), share)
+        return env.fork(stack, keys=keys)
 
     def _stack(
         self, choice: Choice, fresh: Int[np.ndarray, " fresh"], share: Float[np.ndarray, " fresh"]
@@ -376,8 +377,12 @@ class Improver:
         if len(numbers):
             index, keys = np.arange(len(numbers)), numbered_keys(config.seed, "train", numbers)
             far = np.concatenate([choice.share[choice.start >= 0], share])
-            env.begin(keys, index, qpos=self._bridge.starts(keys, far) if self._bridge else None)
-            parts.append(env.take(index))
+            if self._bridge:
+                env.begin(keys, index, qpos=self._bridge.starts(keys, far))
+                parts.append(self._bridge.physics(env.take(index), far))
+            else:
+                env.begin(keys, index)
+                parts.append(env.take(index))
         stack = Snapshot.concatenate(parts)
         # In the stack moments come first; in the rows groups do, in the order of their choice.
         order = np.argsort(np.argsort(choice.start >= 0, kind="stable"), kind="stable")

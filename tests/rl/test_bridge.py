@@ -64,3 +64,24 @@ def test_only_where_things_stand_is_changed(env: BatchEnv):
     for joint in free:
         body = env.model.body(env.model.jnt_bodyid[joint.id]).name
         np.testing.assert_allclose(seen[body], half[joint.name][:, :3], atol=1e-4)
+
+
+def test_physics_timing_and_sensing_lead_from_one_to_the_other(env: BatchEnv):
+    keys = np.asarray(episode_keys(2, "train", 0, ROWS))
+    env.begin(keys)
+    own = env.take()
+    shown = own[np.array([3])]
+    share = np.linspace(0, 1, ROWS)
+    mixed = Bridge(env, shown).physics(own, share)
+    np.testing.assert_array_equal(mixed.row, own.row)
+    ways = [(shown.carry["settings"], own.carry["settings"], mixed.carry["settings"])]
+    ways += [(shown.fields[name], own.fields[name], mixed.fields[name]) for name in own.fields]
+    for first, last, found in ways:
+        np.testing.assert_array_equal(found[0], first[0])
+        np.testing.assert_array_equal(found[-1], last[-1])
+        far = share.reshape(-1, *[1] * (last.ndim - 1))
+        np.testing.assert_allclose(found, (1 - far) * first + far * last, rtol=1e-5, atol=1e-7)
+    # The engine finds nothing to put right: what derives from the fields fits them.
+    env.restore(mixed)
+    for name, values in env.take().fields.items():
+        np.testing.assert_allclose(values, mixed.fields[name], rtol=1e-12)
