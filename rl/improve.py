@@ -60,7 +60,8 @@ class ImproveConfig:
     curriculum: bool = True
     """Draw the states of groups from the pool; otherwise they are new starts of the task."""
     physics: str = "group"
-    """Randomised physics: that of the kept state (group), or of another start for every try (try)."""
+    """Randomised physics, timing and sensing: those of the kept state (group), or of another start for every
+    try (try), as far as the starts reach."""
     advantage: str = "leave_one_out"
     """Within a group, leave_one_out or normalised; or by a critic, gae."""
     critic: CriticConfig = field(default_factory=CriticConfig)

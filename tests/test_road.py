@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regrasp import road
 from regrasp.envs import Snapshot
 from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig
@@ -223,16 +224,21 @@ def test_an_impossible_road_is_refused(tmp_path: Path, task: str, seed: int):
 # ---- parts ----
 
 
-def test_kept_moments_are_the_demonstrations_own(finished):
+@pytest.mark.parametrize("every", [1, 16])
+def test_kept_moments_are_the_demonstrations_own(finished, monkeypatch, every: int):
     episodes = Episodes.open(finished.folder / "demos")
+    # As few are kept as chunks allow, but of few demonstrations more.
+    monkeypatch.setattr(road, "KEPT", int(sum(episodes.lengths)) // every)
     moments, phases = kept_moments(episodes, 16)
-    assert (moments.carry["step"] % 16 == 0).all()
-    assert len(moments) == len(phases) == sum((n - 1) // 16 for n in episodes.lengths)
-    assert (phases > 0).all()
-    assert (phases < 1).all()
-    lengths = np.repeat(episodes.lengths, [(n - 1) // 16 for n in episodes.lengths])
-    np.testing.assert_allclose(phases, moments.carry["step"] / lengths)
-    np.testing.assert_array_equal(moments.row[0], episodes.snapshots(0).row[16])
+    counts = [-(-n // every) for n in episodes.lengths]
+    assert len(moments) == len(phases) == sum(counts)
+    assert (moments.carry["step"] % every == 0).all()
+    assert phases.min() == 0
+    assert phases.max() < 1
+    np.testing.assert_allclose(
+        phases, moments.carry["step"] / np.repeat(episodes.lengths, counts), atol=1e-6
+    )
+    np.testing.assert_array_equal(moments.row[1], episodes.snapshots(0).row[every])
 
 
 def test_a_bundle_is_judged_as_it_was_in_its_run(finished):

@@ -11,7 +11,7 @@ from regrasp.envs.world import WORLDS
 from regrasp.randomization import randomizer_for
 
 ROWS = 3
-QUICK = {"mjx": ("transfer_cube", "lift_pot")}
+QUICK = {"mjx": ("transfer_cube",)}
 """Engines that take a minute to compile a task are tried on these; on the others in the slow tests."""
 EVERYWHERE = [
     pytest.param(
