@@ -22,7 +22,7 @@ from regrasp.envs.snapshot import Snapshot, check_fit, fingerprint, pushed_by, t
 from regrasp.envs.task import Task
 from regrasp.envs.view import View
 from regrasp.envs.world import World, load_world
-from regrasp.errors import InputError
+from regrasp.errors import InputError, unknown
 
 Obs = dict[str, Float32[np.ndarray, "envs _"]]
 RESET_ROWS = 16
@@ -179,6 +179,9 @@ class BatchEnv(VectorEnv):
             keys: of the episodes.
             rows: where.
             qpos: joints that start elsewhere than their episode says: see `starts`.
+
+        Raises:
+            InputError: keys, rows or positions of another shape, or a joint that no episode moves.
         """
         rows, keys = self._checked_rows(rows), np.asarray(keys)
         if keys.shape != (len(rows), 2):
@@ -187,15 +190,22 @@ class BatchEnv(VectorEnv):
             )
         if not len(rows):
             return
-        self._start(rows)
         starts = self._draw(keys)
         carries = [start.carry for start in starts]
-        draw, qpos_drawn = (
+        draw, own = (
             {name: np.concatenate([part[name] for part in parts])[: len(rows)] for name in parts[0]}
             for parts in ([start.fields for start in starts], [start.qpos for start in starts])
         )
+        for name, values in (qpos or {}).items():
+            if name not in own:
+                raise unknown("joint", name, own)
+            if np.shape(values) != own[name].shape:
+                raise InputError(
+                    f"qpos of {name!r} has shape {np.shape(values)}: give {own[name].shape}"
+                )
+        self._start(rows)
         self._world.put_fields(rows, apply(self.model, self._writes, draw))
-        self._world.start(rows, {**qpos_drawn, **(qpos or {})})
+        self._world.start(rows, {**own, **(qpos or {})})
         self._world.refresh(rows)
         for (part, padded), carry in zip(_parts(rows), carries, strict=True):
             if self._mechanics.depth:

@@ -4,7 +4,6 @@ A simulation is its state row here too; what MJX derives from it lives within on
 """
 
 import importlib.util
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Shaped
 from mujoco.batch import Batch
 
+from regrasp import xla
 from regrasp.assets import Workcell
 from regrasp.envs.cpu_world import derived_from
 from regrasp.envs.randomizer import nominal
@@ -24,17 +24,12 @@ from regrasp.errors import InputError
 
 IMPLEMENTATIONS = {"jax": ("mujoco.mjx",), "warp": ("mujoco.mjx", "warp")}
 """Implementation -> modules it needs."""
-CPU_FLAGS = (
-    "--xla_cpu_use_fusion_emitters=false",
-    "--xla_cpu_enable_concurrency_optimized_scheduler=false",
-)
-"""Without one of these XLA options, MJX on the CPU never returns (jax 0.10)."""
 CONSTRAINTS_PER_CONTACT = 4
 OTHER_CONSTRAINTS = 64
 """Room for joint limits, joint friction and couplings."""
 SOLVER_ITERATIONS = 10
-"""Of the solver, and of its line search: a batch waits for its slowest row. 99 % of rows need 9 or fewer, and
-one control step ends as near to the CPU engine's as with 100."""
+"""Of the solver, and of its line search: a batch waits for its slowest row. Of `hand_over` under its teacher
+99 % of rows need 9 or fewer, and one control step ends as near to the CPU engine's as with 100."""
 _STATE = {
     "TIME": "time",
     "QPOS": "qpos",
@@ -396,11 +391,10 @@ def check_installed(impl: str) -> None:
             raise InputError(
                 f"MJX impl {impl} needs the module {module}: pip install 'regrasp[mjx]'"
             )
-    flags = os.environ.get("XLA_FLAGS", "")
-    if jax.default_backend() == "cpu" and not any(flag in flags for flag in CPU_FLAGS):
+    if jax.default_backend() == "cpu" and not xla.chosen():
         raise InputError(
             "MJX on the CPU hangs without an XLA option that must be set before JAX first computes: "
-            f"import regrasp before that, or set XLA_FLAGS={CPU_FLAGS[0]}"
+            f"import regrasp before that, or set XLA_FLAGS={xla.option()}"
         )
 
 

@@ -21,15 +21,11 @@ class Bridge:
     def __init__(self, env: BatchEnv, shown: Snapshot):
         """With the first states of demonstrations."""
         self._env, self._first = env, shown
-        self._free = {
-            name
-            for name in env.starts(np.zeros((1, 2), np.uint32))
-            if env.model.joint(name).type[0] == mujoco.mjtJoint.mjJNT_FREE
-        }
+        joints = [env.model.joint(name) for name in env.starts(np.zeros((1, 2), np.uint32))]
+        self._free = {j.name for j in joints if j.type[0] == mujoco.mjtJoint.mjJNT_FREE}
         self._shown = {
-            name: shown.row[:, 1 + joint.qposadr[0] :][:, : joint.qpos0.size]
-            for name in env.starts(np.zeros((1, 2), np.uint32))
-            for joint in [env.model.joint(name)]
+            j.name: shown.row[:, 1 + j.qposadr[0] :][:, : j.qpos0.size]  # Time stands first.
+            for j in joints
         }
 
     def starts(

@@ -60,6 +60,15 @@ class Choice(NamedTuple):
     """How far a start is the episode's own; 1 for kept states."""
 
 
+class Fresh(NamedTuple):
+    """Starts that are played once each."""
+
+    number: Int[np.ndarray, " fresh"]
+    """Of the episode."""
+    share: Float[np.ndarray, " fresh"]
+    """How far they are the episode's own: see `bridge`."""
+
+
 class Pool:
     """Chooses states and learns from how they went."""
 
@@ -67,6 +76,7 @@ class Pool:
         """Kept states by when in their episode they were kept (0 to 1), and room for starts."""
         self.phases = np.asarray(phases, float)
         self._moments = len(self.phases)
+        self._shown = bool((self.phases == 0).any())  # Only to these can other starts be drawn in.
         kinds = np.minimum((self.phases * PHASES).astype(int), PHASES - 1)
         self._kind = np.concatenate([kinds, np.full(places, PHASES)])
 
@@ -117,21 +127,20 @@ class Pool:
             share=np.where(is_start, state.share[place] if len(state.start) else 1.0, 1.0),
         )
 
-    def shares(self, state: PoolState, fresh: int, key: Array) -> Float[np.ndarray, " fresh"]:
-        """How far fresh starts are the episodes' own: within the reach, evenly over an area."""
-        if state.reach == 1 or not self._moments:
-            return np.ones(fresh)
+    def fresh(self, state: PoolState, number: Int[np.ndarray, " fresh"], key: Array) -> Fresh:
+        """These starts within the reach, evenly over an area."""
+        if state.reach == 1:
+            return Fresh(number, np.ones(len(number)))
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        return state.reach * np.sqrt(rng.random(fresh))
+        return Fresh(number, state.reach * np.sqrt(rng.random(len(number))))
 
     def learn(
         self,
         state: PoolState,
         chosen: Int[np.ndarray, " groups"],
         success: Bool[np.ndarray, "groups tries"],
-        fresh: Int[np.ndarray, " fresh"],
+        fresh: Fresh,
         fresh_success: Bool[np.ndarray, " fresh"],
-        share: Float[np.ndarray, " fresh"],
     ) -> PoolState:
         """Take an iteration in.
 
@@ -139,9 +148,8 @@ class Pool:
             state: what was known.
             chosen: entries of the pool that were tried.
             success: how their tries ended.
-            fresh: numbers of episodes that were played once each from their starts, which enter the pool.
+            fresh: starts that were played once each; they enter the pool.
             fresh_success: how they ended.
-            share: how far these starts were the episodes' own.
         """
         wins, tries = FORGET * state.wins, FORGET * state.tries
         start, shares = state.start.copy(), state.share.copy()
@@ -155,14 +163,15 @@ class Pool:
             np.add.at(kind_tries, self._kind[chosen[moments]], 1.0)
         kind_wins[PHASES] += fresh_success.sum() / 16
         kind_tries[PHASES] += len(fresh_success) / 16
-        place, last = int(state.place), slice(len(fresh) - min(len(fresh), len(start)), None)
-        for number, won, far in zip(fresh[last], fresh_success[last], share[last], strict=True):
+        played = list(zip(*fresh, fresh_success, strict=True))
+        place, newest = int(state.place), played[len(played) - min(len(played), len(start)) :]
+        for number, far, won in newest:
             entry = self._moments + place
             start[place], shares[place] = number, far
             wins[entry], tries[entry] = float(won), 1.0
             place = (place + 1) % len(start)
         reach = float(state.reach)
-        if len(fresh) and self._moments:
+        if len(played) and self._shown:
             rate = fresh_success.mean()
             reach *= DRAW_IN if rate < TOO_FAR else LET_OUT if rate > NEAR_ENOUGH else 1.0
         return PoolState(

@@ -25,7 +25,7 @@ from regrasp.rl.bridge import Bridge, between
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.clone import Progress, read_lines, write_lines
 from regrasp.rl.critic import Critic, CriticConfig, CriticState
-from regrasp.rl.curriculum import Choice, Pool, PoolState
+from regrasp.rl.curriculum import Choice, Fresh, Pool, PoolState
 from regrasp.rl.events import Events
 from regrasp.rl.policies import Noise, Params, Policy, ResidualPolicy, Trace
 from regrasp.rl.rollout import Outcomes, rollout
@@ -236,11 +236,10 @@ class Improver:
         config, state = self._config, self._state
         key = jax.random.fold_in(jax.random.key(config.seed), state.iteration)
         choice, fresh = self._choose(jax.random.fold_in(key, 0))
-        share = self._pool.shares(state.pool, len(fresh), jax.random.fold_in(key, 3))
         clock = [time.perf_counter()]
-        tried = self._try_out(choice, fresh, share, jax.random.fold_in(key, 1))
+        tried = self._try_out(choice, fresh, jax.random.fold_in(key, 1))
         clock.append(time.perf_counter())
-        outcomes, cut = tried.outcomes, config.rows - len(fresh)
+        outcomes, cut = tried.outcomes, config.rows - len(fresh.number)
         reward = outcomes.success * (1 - config.time_cost * outcomes.steps / self._env.horizon)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 2))))
         advantage, critic = self._advantage(tried, reward, cut, rng)
@@ -249,7 +248,7 @@ class Improver:
         won = outcomes.success[:cut].reshape(len(choice.state), cut // max(1, len(choice.state)))
         known = choice.state >= 0
         pool = self._pool.learn(
-            state.pool, choice.state[known], won[known], fresh, outcomes.success[cut:], share
+            state.pool, choice.state[known], won[known], fresh, outcomes.success[cut:]
         )
         self._state = state._replace(
             weights=weights,
@@ -268,8 +267,8 @@ class Improver:
             "start_fraction": float((choice.moment < 0).mean()) if cut else None,
             "phase": float(self._pool.phase_of(choice).mean()) if cut else None,
             "reach": float(state.pool.reach),
-            "start_rate": float(outcomes.success[cut:].mean()) if len(fresh) else None,
-            "start_steps": float(np.median(outcomes.steps[cut:])) if len(fresh) else None,
+            "start_rate": float(outcomes.success[cut:].mean()) if len(fresh.number) else None,
+            "start_steps": float(np.median(outcomes.steps[cut:])) if len(fresh.number) else None,
             "shift": shift,
             "unstable": int(outcomes.unstable.sum()),
             "start_s": round(tried.start_s, 3),
@@ -278,19 +277,20 @@ class Improver:
             "update_s": round(clock[2] - clock[1], 3),
         }
 
-    def _choose(self, key: Array) -> tuple[Choice, Int[np.ndarray, " fresh"]]:
-        """Where the groups start, and the numbers of the fresh starts that fill the other rows."""
+    def _choose(self, key: Array) -> tuple[Choice, Fresh]:
+        """Where the groups start, and the fresh starts that fill the other rows."""
         config = self._config
         # With neither kept states nor starts yet, all rows are fresh starts.
         known = len(self._moments) or (self._state.pool.start >= 0).any() or not config.curriculum
         states = (config.groups if known else 0) * (1 if config.identical else config.tries)
         grouped = (config.groups if known else 0) * config.tries
         numbers = self._numbers()
-        fresh = numbers[: config.rows - grouped]
+        pool, free = self._state.pool, config.rows - grouped
+        fresh = self._pool.fresh(pool, numbers[:free], jax.random.fold_in(key, 0))
         if config.curriculum:
-            return self._pool.choose(self._state.pool, states, key), fresh
+            return self._pool.choose(pool, states, key), fresh
         nowhere = np.full(states, -1)
-        own = numbers[len(fresh) : len(fresh) + states]
+        own = numbers[free : free + states]
         return Choice(nowhere, nowhere, own, np.ones(states)), fresh
 
     def _advantage(
@@ -320,17 +320,11 @@ class Improver:
         spread = found[tried.running].std() + 1e-6
         return found / spread, critic
 
-    def _try_out(
-        self,
-        choice: Choice,
-        fresh: Int[np.ndarray, " fresh"],
-        share: Float[np.ndarray, " fresh"],
-        key: Array,
-    ) -> "_Tried":
+    def _try_out(self, choice: Choice, fresh: Fresh, key: Array) -> "_Tried":
         """Roll out every group from its state, and every fresh start once."""
         env, params = self._env, self._params(self._state.weights.net)
         seen, traces, running, spent = [], [], [], [time.perf_counter()]
-        start = self._put(choice, fresh, share, key)
+        start = self._put(choice, fresh, key)
         start_s, policy_s = time.perf_counter() - spent[0], 0.0
 
         def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
@@ -349,46 +343,40 @@ class Improver:
         joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
         return _Tried(outcomes, np.array(seen), joined, np.array(running), start_s, policy_s)
 
-    def _put(
-        self,
-        choice: Choice,
-        fresh: Int[np.ndarray, " fresh"],
-        share: Float[np.ndarray, " fresh"],
-        key: Array,
-    ) -> dict[str, np.ndarray]:
+    def _put(self, choice: Choice, fresh: Fresh, key: Array) -> dict[str, np.ndarray]:
         """Put every row where it starts; returns what is seen there."""
         env, config = self._env, self._config
-        stack = self._stack(choice, fresh, share)
+        stack = self._stack(choice, fresh)
         noise = jax.random.split(jax.random.fold_in(key, 0), env.num_envs)
         keys = np.asarray(jax.random.key_data(noise))
         if config.physics == "try":
-            others = np.setdiff1d(self._numbers(), fresh)
-            env.begin(numbered_keys(config.seed, "train", np.concatenate([others, fresh])))
-            share = np.concatenate([np.full(len(others), self._state.pool.reach), 0 * share])
+            others = np.setdiff1d(self._numbers(), fresh.number)
+            env.begin(numbered_keys(config.seed, "train", np.concatenate([others, fresh.number])))
+            # Fresh starts have physics of their own already.
+            share = np.repeat(
+                [float(self._state.pool.reach), 0.0], [len(others), len(fresh.number)]
+            )
             stack = between(stack, stack, env.take(), share)
         return env.fork(stack, keys=keys)
 
-    def _stack(
-        self, choice: Choice, fresh: Int[np.ndarray, " fresh"], share: Float[np.ndarray, " fresh"]
-    ) -> Snapshot:
+    def _stack(self, choice: Choice, fresh: Fresh) -> Snapshot:
         """The state of every row, in order."""
         env, config = self._env, self._config
-        numbers = np.concatenate([choice.start[choice.start >= 0], fresh])
+        numbers = np.concatenate([choice.start[choice.start >= 0], fresh.number])
         parts = [self._moments[choice.moment[choice.moment >= 0]]] if len(self._moments) else []
         if len(numbers):
             index, keys = np.arange(len(numbers)), numbered_keys(config.seed, "train", numbers)
-            far = np.concatenate([choice.share[choice.start >= 0], share])
-            if self._bridge:
-                env.begin(keys, index, qpos=self._bridge.starts(keys, far))
-                parts.append(self._bridge.physics(env.take(index), far))
-            else:
-                env.begin(keys, index)
-                parts.append(env.take(index))
+            share = np.concatenate([choice.share[choice.start >= 0], fresh.share])
+            bridge = self._bridge if (share < 1).any() else None
+            env.begin(keys, index, qpos=bridge.starts(keys, share) if bridge else None)
+            own = env.take(index)
+            parts.append(bridge.physics(own, share) if bridge else own)
         stack = Snapshot.concatenate(parts)
         # In the stack moments come first; in the rows groups do, in the order of their choice.
         order = np.argsort(np.argsort(choice.start >= 0, kind="stable"), kind="stable")
-        copies = (config.rows - len(fresh)) // max(1, len(order))
-        return stack[np.concatenate([np.repeat(order, copies), len(order) + np.arange(len(fresh))])]
+        once = len(fresh.number)
+        copies = (config.rows - once) // max(1, len(order))
+        return stack[np.concatenate([np.repeat(order, copies), len(order) + np.arange(once)])]
 
     def _numbers(self) -> Int[np.ndarray, " rows"]:
         """Numbers of the episodes that this iteration may start."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import regrasp
+from regrasp import xla
 
 ROOMS = ("assets", "envs", "randomization", "rl", "sim2real")
 
@@ -66,3 +67,27 @@ def test_tasks_are_registered_on_import(tmp_path: Path):
         tmp_path,
     )
     assert sorted(names) == sorted(regrasp.gym.IDS.values())
+
+
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("0.7.0", "fusion_emitters"),
+        ("0.11.0", "fusion_emitters"),
+        ("0.11.1", "concurrency_optimized_scheduler"),
+        ("0.12.0rc1", "concurrency_optimized_scheduler"),
+        ("1.0", "concurrency_optimized_scheduler"),
+    ],
+)
+def test_the_compiler_is_told_only_what_it_knows(release: str, name: str):
+    assert name in xla.option(release)
+
+
+def test_the_compiler_is_told_once_and_what_was_set_stays(tmp_path: Path):
+    code = (
+        "import os\nos.environ['XLA_FLAGS'] = {!r}\nimport regrasp\n"
+        "print(json.dumps(os.environ['XLA_FLAGS'].split()))"
+    )
+    assert python(code.format("--xla_a=1"), tmp_path) == ["--xla_a=1", xla.option()]
+    for option in xla.OPTIONS:
+        assert python(code.format(option), tmp_path) == [option]

@@ -7,13 +7,13 @@ Gymnasium, as `regrasp/TransferCube-v0`.
 import ctypes
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = ["BatchEnv", "Snapshot", "make"]
 
 from regrasp.gym import register
+from regrasp.xla import choose as choose_compiler
 
 register()
 
@@ -45,31 +45,7 @@ def _loads(library: str) -> bool:
 _choose_opengl()
 
 
-def _choose_compiler() -> None:
-    """MJX on the CPU hangs without one of two XLA options, which are read when JAX first computes.
-
-    With the first it runs several times faster; the other is for versions of XLA that have lost the
-    first one, because an option that XLA does not know ends the process.
-    """
-    flags = os.environ.get("XLA_FLAGS", "")
-    bridge = sys.modules.get("jax._src.xla_bridge")
-    late = bridge is not None and getattr(bridge, "backends_are_initialized", lambda: True)()
-    if late or any(option in flags for option in _COMPILER_OPTIONS):
-        return
-    try:
-        release = version("jaxlib").split(".")
-    except PackageNotFoundError:  # A policy alone runs without JAX.
-        return
-    option = _COMPILER_OPTIONS[[int(part) for part in release[:3]] > [0, 11, 0]]
-    os.environ["XLA_FLAGS"] = f"{flags} {option}=false".strip()
-
-
-_COMPILER_OPTIONS = (
-    "--xla_cpu_use_fusion_emitters",
-    "--xla_cpu_enable_concurrency_optimized_scheduler",
-)
-
-_choose_compiler()
+choose_compiler()
 
 if TYPE_CHECKING:
     from regrasp.envs import BatchEnv, Snapshot

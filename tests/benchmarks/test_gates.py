@@ -3,7 +3,7 @@
 import mujoco
 import numpy as np
 import pytest
-from benchmarks import baselines
+from benchmarks import accelerator, baselines
 from benchmarks.common import Result
 from benchmarks.stability import Table
 
@@ -51,3 +51,41 @@ def test_baselines_hold_ratios_alone(tmp_path, monkeypatch):
     assert baselines.worse([Result("a_ratio", 0.82, "1", "higher")]) == []
     assert len(baselines.worse([Result("a_ratio", 0.8, "1", "higher")])) == 1
     assert baselines.worse([Result("a_time", 9.0, "ms", "lower")]) == []
+
+
+def test_an_accelerator_is_held_to_its_baseline_and_to_the_target(tmp_path, monkeypatch):
+    monkeypatch.setattr(baselines, "FOLDER", tmp_path)
+
+    def ratio(value: float) -> list[Result]:
+        return [Result("a_peer_ratio", value, "1", "higher", "some device")]
+
+    baselines.update(ratio(2.0), "some device")
+    assert accelerator.missed(ratio(2.0)) == []
+    assert len(accelerator.missed(ratio(1.5))) == 1
+    assert len(accelerator.missed(ratio(0.5))) == 2
+
+
+def test_what_an_accelerator_cannot_measure_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"sizes \(8, 0\): choose one or more, each 1 or more"):
+        accelerator.Accelerator(sizes=(8, 0))
+    with pytest.raises(InputError, match="blocks 0"):
+        accelerator.Accelerator(blocks=0)
+    with pytest.raises(InputError, match=r"no scene .*make one with --copy"):
+        accelerator.scene(tmp_path / "none.xml")
+
+
+def test_what_is_only_to_be_looked_at_is_left_out_of_a_scene(tmp_path):
+    seen = '<mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/>'
+    collides = 'contype="0" conaffinity="0"'
+    text = (
+        f"<mujoco><asset>{seen}</asset><worldbody><body><freejoint/>"
+        f'<inertial mass="1" pos="0 0 0" diaginertia="1 1 1"/><geom size="1"/>'
+        f'<geom type="mesh" mesh="m" {collides}/></body></worldbody></mujoco>'
+    )
+    path = tmp_path / "scene.xml"
+    path.write_text(text)
+    model = accelerator.scene(path).compile()
+    assert (model.ngeom, model.nmesh, model.body_mass[1]) == (1, 0, 1)
+    path.write_text(text.replace(collides, ""))
+    with pytest.raises(InputError, match="the mesh m collides"):
+        accelerator.scene(path)

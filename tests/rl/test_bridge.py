@@ -7,6 +7,7 @@ from gymnasium.vector import AutoresetMode
 import regrasp
 from regrasp import BatchEnv
 from regrasp.envs import episode_keys
+from regrasp.errors import InputError
 from regrasp.rl.bridge import Bridge
 
 ROWS = 8
@@ -85,3 +86,21 @@ def test_physics_timing_and_sensing_lead_from_one_to_the_other(env: BatchEnv):
     env.restore(mixed)
     for name, values in env.take().fields.items():
         np.testing.assert_allclose(values, mixed.fields[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("qpos", "words"),
+    [
+        ({"wing": np.zeros((ROWS, 7), np.float32)}, "unknown joint 'wing'.*choose one of"),
+        ({None: np.zeros((ROWS, 3), np.float32)}, r"has shape \(8, 3\): give \(8, 7\)"),
+    ],
+)
+def test_joints_that_are_none_are_refused_and_nothing_is_lost(
+    env: BatchEnv, qpos: dict, words: str
+):
+    keys = np.asarray(episode_keys(2, "train", 0, ROWS))
+    free = next(name for name, at in env.starts(keys).items() if at.shape[1] == 7)
+    before = env.take()
+    with pytest.raises(InputError, match=words):
+        env.begin(keys, qpos={name or free: values for name, values in qpos.items()})
+    np.testing.assert_array_equal(env.take().row, before.row)

@@ -2,14 +2,20 @@
 
 import jax
 import numpy as np
+import pytest
 
-from regrasp.rl.curriculum import PHASES, Pool, PoolState
+from regrasp.rl.curriculum import PHASES, Fresh, Pool, PoolState
 
 WHEN = (np.arange(10 * PHASES) + 0.5) / (10 * PHASES)
 """Ten kept states of every kind."""
 MOMENTS = len(WHEN)
-NONE = np.zeros(0, int), np.zeros(0, bool), np.zeros(0)
-"""No fresh starts."""
+NO_GROUPS = np.zeros(0, int), np.zeros((0, 2), bool)
+NO_FRESH = Fresh(np.zeros(0, int), np.zeros(0)), np.zeros(0, bool)
+
+
+def own(number: np.ndarray) -> Fresh:
+    """Starts of the task as they are."""
+    return Fresh(number, np.ones(len(number)))
 
 
 def known(pool: Pool, rates: np.ndarray, tries: float = 100.0) -> PoolState:
@@ -64,7 +70,7 @@ def test_a_start_that_failed_is_drawn_more_than_one_that_succeeded():
     state = pool.begin()
     fresh, won = np.arange(40), np.arange(40) >= 4
     for _ in range(30):
-        state = pool.learn(state, np.zeros(0, int), np.zeros((0, 2), bool), fresh, won, np.ones(40))
+        state = pool.learn(state, *NO_GROUPS, own(fresh), won)
     found = counts(pool, state, groups=1, draws=600)
     assert found[:4].mean() > 3 * found[4:].mean()
     choice = pool.choose(state, 8, jax.random.key(1))
@@ -76,10 +82,9 @@ def test_empty_places_are_not_drawn_and_the_oldest_is_replaced():
     pool = Pool(WHEN[:5], 3)
     state = pool.begin()
     assert (pool.choose(state, 50, jax.random.key(0)).moment >= 0).all()
-    nothing = np.zeros(0, int), np.zeros((0, 2), bool)
     for first in (0, 2, 4):
         fresh = np.array([first, first + 1])
-        state = pool.learn(state, *nothing, fresh, np.ones(2, bool), np.ones(2))
+        state = pool.learn(state, *NO_GROUPS, own(fresh), np.ones(2, bool))
     assert sorted(state.start) == [3, 4, 5]
 
 
@@ -90,7 +95,7 @@ def test_estimates_move_to_the_rates_observed():
     for key in jax.random.split(jax.random.key(0), 300):
         choice = pool.choose(state, 24, key)
         won = rng.random((24, 16)) < rates[choice.state][:, None]
-        state = pool.learn(state, choice.state, won, *NONE)
+        state = pool.learn(state, choice.state, won, *NO_FRESH)
     mean, spread = pool.rates(state)
     assert np.mean(np.abs(mean - rates) < 3 * spread) > 0.95
     assert np.abs(mean - rates).mean() < 0.1
@@ -105,7 +110,7 @@ def test_nothing_is_given_up_for_good():
         for key in jax.random.split(jax.random.key(0), 100):
             choice = pool.choose(state, 24, key)
             won = np.full((24, 16), outcome)
-            state = pool.learn(state, choice.state, won, *NONE)
+            state = pool.learn(state, choice.state, won, *NO_FRESH)
         assert (counts(pool, state, 400) > 0).mean() > 0.95
 
 
@@ -116,42 +121,34 @@ def test_the_key_decides_and_what_was_known_is_not_changed():
     one, again, other = (pool.choose(state, 8, jax.random.key(seed)) for seed in (6, 6, 7))
     np.testing.assert_array_equal(one.state, again.state)
     assert (one.state != other.state).any()
-    pool.learn(state, one.state, np.ones((8, 4), bool), np.arange(4), np.ones(4, bool), np.ones(4))
+    pool.learn(state, one.state, np.ones((8, 4), bool), own(np.arange(4)), np.ones(4, bool))
     for before, after in zip(kept, state, strict=True):
         np.testing.assert_array_equal(before, after)
 
 
 def test_starts_are_drawn_in_until_some_succeed_and_let_out_again():
     """A policy whose range grows with practice: it ends at the task's own starts, whatever it began with."""
-    pool = Pool(WHEN, 16)
+    moments = len(WHEN) + 1
+    pool = Pool(np.concatenate([[0], WHEN]), 16)
     state, skill, reach = pool.begin(), 0.15, []
     for i, key in enumerate(jax.random.split(jax.random.key(0), 80)):
-        share = pool.shares(state, 64, key)
-        assert (share <= state.reach).all()
-        won = share < skill
-        state = pool.learn(
-            state, np.zeros(0, int), np.zeros((0, 2), bool), np.arange(64) + 64 * i, won, share
-        )
+        fresh = pool.fresh(state, np.arange(64) + 64 * i, key)
+        assert (fresh.share <= state.reach).all()
+        state = pool.learn(state, *NO_GROUPS, fresh, fresh.share < skill)
         skill += 0.02 * (state.reach < 4 * skill)
         reach.append(float(state.reach))
     assert min(reach) < 0.5
     assert reach[-1] == 1
-    assert (pool.shares(state, 64, jax.random.key(1)) == 1).all()
+    assert (pool.fresh(state, np.arange(64), jax.random.key(1)).share == 1).all()
     choice = pool.choose(state, 200, jax.random.key(2))
     np.testing.assert_array_equal(choice.share[choice.moment >= 0], 1)
     starts = choice.moment < 0
-    np.testing.assert_array_equal(choice.share[starts], state.share[choice.state[starts] - MOMENTS])
+    np.testing.assert_array_equal(choice.share[starts], state.share[choice.state[starts] - moments])
 
 
-def test_without_kept_states_there_is_nothing_to_draw_starts_in_to():
-    pool = Pool(np.zeros(0), 16)
-    state = pool.learn(
-        pool.begin(),
-        np.zeros(0, int),
-        np.zeros((0, 2), bool),
-        np.arange(8),
-        np.zeros(8, bool),
-        np.ones(8),
-    )
+@pytest.mark.parametrize("phases", [np.zeros(0), WHEN])
+def test_without_the_start_of_a_demonstration_starts_are_not_drawn_in(phases: np.ndarray):
+    pool = Pool(phases, 16)
+    state = pool.learn(pool.begin(), *NO_GROUPS, own(np.arange(8)), np.zeros(8, bool))
     assert state.reach == 1
-    assert (pool.shares(state, 8, jax.random.key(0)) == 1).all()
+    assert (pool.fresh(state, np.arange(8), jax.random.key(0)).share == 1).all()
