@@ -25,6 +25,8 @@ from regrasp.rl.policies import FAMILIES, Params, Policy
 
 Progress = Callable[[int, int, str], None]
 """(done, total, note)."""
+SOURCES = {"demos": "demos", "retimed": "retime", "generated": "generate"}
+"""Folder of a run with demonstrations -> the verb that makes it."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ class CloneConfig:
     """Values of a token of the token family."""
     data: str = ""
     """Folder of demonstrations to be cloned; by default the run's own."""
-    retimed: bool = False
-    """Clone the faster copies that `regrasp retime` made, instead of the demonstrations themselves."""
+    source: str = "demos"
+    """What of the run is cloned: its demonstrations (demos), the faster copies that `regrasp retime` made
+    (retimed), or what `regrasp generate` made of them (generated)."""
     fastest: float = 1.0
     """Share of the demonstrations that is used: the shortest ones."""
     speed: float = 0.0
@@ -80,6 +83,8 @@ class CloneConfig:
                 f"fastest {self.fastest}, speed {self.speed} and advantage {self.advantage}: "
                 "choose 0 < fastest <= 1 and the others >= 0"
             )
+        if self.source not in SOURCES:
+            raise unknown("source", self.source, SOURCES)
         if self.family not in FAMILIES:
             raise unknown("policy family", self.family, FAMILIES)
         if not 2 <= self.knots <= self.chunk or not 0 <= self.held_out < 1:

@@ -1,5 +1,6 @@
 """Demonstrating: a scripted expert collects successful episodes, and every attempt is counted."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -101,6 +102,7 @@ def demonstrate(
     *,
     randomizer: Randomizer | None = None,
     expert: Expert | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> DemonstrationResult:
     """Collect successful demonstrations and write them as `Episodes`, whole or not at all.
 
@@ -114,6 +116,7 @@ def demonstrate(
         progress: told how many episodes are on disk, of how many, and what is going on.
         randomizer: in place of the one that `config.randomize` names, such as a `Table`.
         expert: in place of the task's own.
+        meta: more provenance, as plain data.
 
     Raises:
         InputError: an unknown name, a folder that cannot be written, or an expert that hardly ever
@@ -129,7 +132,8 @@ def demonstrate(
         threads=config.threads,
         autoreset=AutoresetMode.DISABLED,
     )
-    with EpisodeWriter.to(path, _header(env, task, config, chosen, expert)) as writer:
+    header = _header(env, task, config, chosen, expert, meta or {})
+    with EpisodeWriter.to(path, header) as writer:
         attempts = _collect(env, expert, config, writer, progress)
         result = DemonstrationResult(Path(path), tuple(attempts))
         writer.header.meta["demonstrations"] = result.to_json()
@@ -137,7 +141,12 @@ def demonstrate(
 
 
 def _header(
-    env: BatchEnv, task: str, config: DemonstrateConfig, randomizer: Randomizer, expert: Expert
+    env: BatchEnv,
+    task: str,
+    config: DemonstrateConfig,
+    randomizer: Randomizer,
+    expert: Expert,
+    meta: Mapping[str, Any],
 ) -> Header:
     table = getattr(randomizer, "to_json", list)()
     kept = {name: value for name, value in asdict(config).items() if name != "threads"}
@@ -149,6 +158,7 @@ def _header(
         table=table,
         manner=asdict(expert.manner),
         config=kept,
+        **meta,
     )
 
 
@@ -167,7 +177,9 @@ def _collect(
             raise InputError(
                 f"the expert succeeded in {stored} of {len(attempts)} attempts: narrow the table"
             )
-        count = min(env.num_envs, config.episodes - stored)
+        # As many as are missing, and those that will fail: the last ones may be played in vain.
+        rate = (stored + 1) / (len(attempts) + 1)
+        count = min(env.num_envs, math.ceil((config.episodes - stored) / rate))
         keys = np.asarray(episode_keys(config.seed, ROLE, len(attempts), count))
 
         def note(step: int, first: int = stored) -> None:
@@ -177,6 +189,8 @@ def _collect(
         expert.start(first_rows(env.view(), count), seeds(keys))
         played = record(env, expert.act, count, note)
         for row in range(count):
+            if stored == config.episodes:
+                break
             attempts.append(played.attempt(row, len(attempts), env.task.control_dt_s))
             if attempts[-1].outcome == "success":
                 writer.add(*played.episode(row))

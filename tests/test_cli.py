@@ -108,7 +108,7 @@ def run_folder(finished, here: Path) -> Path:
         ("demos transfer_cube --colour red", "--colour"),
         ("demos", "Required options"),
         ("clone transfer_cube", "run `regrasp demos transfer_cube` first"),
-        ("clone transfer_cube --retimed", "run `regrasp retime transfer_cube` first"),
+        ("clone transfer_cube --source retimed", "run `regrasp retime transfer_cube` first"),
         ("clone transfer_cube --fastest 0", "fastest 0.0"),
         ("retime transfer_cube", "run `regrasp demos transfer_cube` first"),
         ("export transfer_cube", "run `regrasp clone transfer_cube` first"),

@@ -16,6 +16,7 @@ from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.episodes import Episodes, EpisodeWriter
 from regrasp.rl.evaluate import Evaluation
+from regrasp.rl.generate import GenerateConfig
 from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 from regrasp.road import JudgeConfig, Road, from_settings, hardware, judge_bundle, kept_moments
@@ -144,7 +145,9 @@ def test_faster_copies_are_cloned_and_improved_when_asked_for(run: Road):
         shutil.rmtree(run.folder / stage)
     fast = run.retime(RetimeConfig(rounds=1, tries=4))
     assert np.median(fast.lengths) <= np.median(run.shown().lengths)
-    small = CloneConfig(updates=2, batch=8, width=8, depth=1, retimed=True, fastest=0.5, speed=1.2)
+    small = CloneConfig(
+        updates=2, batch=8, width=8, depth=1, source="retimed", fastest=0.5, speed=1.2
+    )
     policy, params = run.clone(small)
     assert policy.wanted == (("speed", 1.2),)
     assert np.isfinite(params["obs_mean"]).all()
@@ -189,8 +192,10 @@ def test_a_stage_that_comes_too_early_says_which_is_first(tmp_path: Path):
     road = Road("transfer_cube", 0, tmp_path / "run")
     for stage, config, first in (
         ("clone", CloneConfig(), "regrasp demos transfer_cube"),
-        ("clone", CloneConfig(retimed=True), "regrasp retime transfer_cube"),
+        ("clone", CloneConfig(source="retimed"), "regrasp retime transfer_cube"),
+        ("clone", CloneConfig(source="generated"), "regrasp generate transfer_cube"),
         ("retime", RetimeConfig(), "regrasp demos transfer_cube"),
+        ("generate", GenerateConfig(), "regrasp demos transfer_cube"),
         ("improve", ImproveConfig(), "regrasp clone transfer_cube"),
     ):
         with pytest.raises(InputError, match=f"run `{first}` first"):

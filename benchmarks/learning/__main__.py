@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks.common import guarded, note
 from benchmarks.learning.draw import draw
-from benchmarks.learning.experiments import RETIME, STUDIES, Experiment
+from benchmarks.learning.experiments import GENERATE, RETIME, STUDIES, Experiment
 from regrasp.envs import BatchEnv, load_task
 from regrasp.errors import unknown
 from regrasp.files import read_json, write_json
@@ -72,15 +72,17 @@ def data_of(one: Experiment, folder: Path) -> Road:
     """The demonstrations of an experiment, collected once for all that share them."""
     road = Road(one.task, 0, folder / one.data, show)
     road.demos(one.demos)
-    if one.retimed:
+    if one.source == "retimed":
         road.retime(RETIME)
+    if one.source == "generated":
+        road.generate(GENERATE)
     return road
 
 
 def run(one: Experiment, config: Learning) -> dict[str, Any]:
     """Train and judge one experiment; what is there is not done again."""
     data = data_of(one, config.folder)
-    shown = data.folder / ("retimed" if one.retimed else "demos")
+    shown = data.folder / one.source
     road = Road(one.task, one.seed, config.folder / one.name, show)
     road.clone(replace(one.clone, seed=one.seed, data=str(shown)))
     if one.improve:
@@ -95,7 +97,7 @@ def run(one: Experiment, config: Learning) -> dict[str, Any]:
             for physics in ("table", "nominal")
         ]
     result = {"name": one.name, "task": one.task, "seed": one.seed, "data": one.data}
-    result |= {"retimed": one.retimed, "judged": found, "seconds": road.spent()}
+    result |= {"source": one.source, "judged": found, "seconds": road.spent()}
     result["demonstrations"] = times_of(shown)
     if one.improve:
         result["curve"] = read_lines(road.folder / "improve" / "metrics.jsonl")

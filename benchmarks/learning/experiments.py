@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.evaluate import PlayConfig
+from regrasp.rl.generate import GenerateConfig
 from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 
 DEMOS = DemonstrateConfig(episodes=200)
+GENERATE = GenerateConfig(episodes=200)
 RETIME = RetimeConfig(rounds=2, tries=12)
 CLONE = CloneConfig()
 IMPROVE = ImproveConfig()
@@ -24,8 +26,8 @@ class Experiment:
     seed: int = 0
     """Of training; demonstrations are those of seed 0."""
     demos: DemonstrateConfig = DEMOS
-    retimed: bool = False
-    """Clone the faster copies."""
+    source: str = "demos"
+    """What is cloned: demos, retimed or generated."""
     clone: CloneConfig = CLONE
     improve: ImproveConfig | None = None
     plays: tuple[PlayConfig, ...] = (PlayConfig(),)
@@ -67,7 +69,9 @@ def _clones() -> list[Experiment]:
 
 
 def _improved() -> list[Experiment]:
-    transfer = Experiment("improve-transfer_cube", "transfer_cube", retimed=True, improve=IMPROVE)
+    transfer = Experiment(
+        "improve-transfer_cube", "transfer_cube", source="retimed", improve=IMPROVE
+    )
     others = ("peg_insertion", "hand_over", "lift_pot", "tidy")
     return [
         *seeds(transfer, 3),
@@ -76,15 +80,12 @@ def _improved() -> list[Experiment]:
 
 
 def _one() -> list[Experiment]:
+    one = replace(DEMOS, episodes=1)
     return [
         Experiment(
-            "one-demonstration",
-            "transfer_cube",
-            demos=replace(DEMOS, episodes=1),
-            clone=replace(CLONE, updates=3000),
-            # Of its own physics the clone of one demonstration has seen enough: every try has another.
-            improve=replace(IMPROVE, iterations=160, physics="try"),
+            f"one-demonstration-{task}", task, demos=one, source="generated", improve=IMPROVE
         )
+        for task in ("transfer_cube", "lift_pot", "peg_insertion")
     ]
 
 
@@ -96,9 +97,9 @@ def _speed() -> list[Experiment]:
         replace(base, name="speed-fastest-tenth", clone=replace(CLONE, fastest=0.1)),
         replace(base, name="speed-told", clone=replace(CLONE, speed=1.3)),
         replace(base, name="speed-advantage", clone=replace(CLONE, advantage=1.0)),
-        replace(base, name="speed-retimed", retimed=True),
+        replace(base, name="speed-retimed", source="retimed"),
         replace(base, name="speed-improved", improve=IMPROVE),
-        replace(base, name="speed-retimed-improved", retimed=True, improve=IMPROVE),
+        replace(base, name="speed-retimed-improved", source="retimed", improve=IMPROVE),
         replace(base, name="speed-cost", improve=replace(IMPROVE, time_cost=0.5)),
     ]
 

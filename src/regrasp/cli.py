@@ -31,6 +31,7 @@ from regrasp.errors import InputError, unknown
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.evaluate import PlayConfig
+from regrasp.rl.generate import GenerateConfig
 from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 from regrasp.rl.runner import BundleError
@@ -83,6 +84,27 @@ def retime(
     found = {"episodes": len(episodes), "of": len(before)}
     found |= {"shown_median_time_s": shown_s, "median_time_s": faster_s}
     _answer(json, found, f"{episodes}; as shown, median {shown_s:.2f} s")
+
+
+def generate(
+    task: Task,
+    config: Flat[GenerateConfig] = GenerateConfig(),
+    folder: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Make many demonstrations of a run's few: carried over to other starts, kept where they succeed.
+
+    Args:
+        task: Name of the task, such as transfer_cube.
+        config: How many.
+        folder: Folder of the run; by default runs/TASK-SEED.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    with _road(task, config.seed, folder) as road:
+        before, episodes = road.shown(), road.generate(config)
+    found = episodes.meta["demonstrations"]
+    rate = f"{found['rate']:.0%} of {found['attempts']} tries succeeded"
+    _answer(json, {"of": len(before), **found}, f"{episodes}; from {len(before)}, {rate}")
 
 
 def clone(
@@ -282,10 +304,11 @@ def report(
 @dataclass(frozen=True)
 class Stages:
     """Settings of every stage of a run; but for judging, their seeds are the run's. Faster copies of the
-    demonstrations are made with `--clone.retimed`."""
+    demonstrations are made with `--clone.source retimed`, more of them with `--clone.source generated`."""
 
     demos: DemonstrateConfig = field(default_factory=DemonstrateConfig)
     retime: RetimeConfig = field(default_factory=RetimeConfig)
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
     clone: CloneConfig = field(default_factory=CloneConfig)
     improve: ImproveConfig = field(default_factory=ImproveConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
@@ -316,6 +339,7 @@ def run(
         found, path = road.walk(
             demos=replace(stages.demos, seed=seed),
             retime=replace(stages.retime, seed=seed),
+            generate=replace(stages.generate, seed=seed),
             clone=replace(stages.clone, seed=seed),
             improve=replace(stages.improve, seed=seed),
             judge=stages.judge,
@@ -331,6 +355,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "run": run,
     "demos": demos,
     "retime": retime,
+    "generate": generate,
     "clone": clone,
     "improve": improve,
     "plot": plot,

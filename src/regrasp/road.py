@@ -22,11 +22,12 @@ from regrasp.errors import InputError
 from regrasp.files import read_json, whole, write_json
 from regrasp.randomization import Table, randomizer_for
 from regrasp.rl.bundle import export, load_bundle
-from regrasp.rl.clone import CloneConfig, Samples, clone, policy_for, samples
+from regrasp.rl.clone import SOURCES, CloneConfig, Samples, clone, policy_for, samples
 from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import Evaluation, PlayConfig, evaluate
 from regrasp.rl.experts import load_expert
+from regrasp.rl.generate import GenerateConfig, generate
 from regrasp.rl.improve import ImproveConfig, Improver, improved
 from regrasp.rl.policies import Params, Policy
 from regrasp.rl.retime import RetimeConfig, fastest, replays, retime
@@ -124,6 +125,16 @@ class Road:
         with self._clock("retime"):
             return retime(shown, folder, config, self.progress("retime"))
 
+    def generate(self, config: GenerateConfig) -> Episodes:
+        """Make more demonstrations of those that there are."""
+        folder = self.folder / "generated"
+        if self._settled("generate", config) and (folder / "meta" / "info.json").exists():
+            return Episodes.open(folder)
+        shown = self.shown()
+        self._keep("generate", config)
+        with self._clock("generate"):
+            return generate(shown, folder, config, self.progress("generate"))
+
     def clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """Clone the demonstrations."""
         self._settled("clone", config)
@@ -218,6 +229,7 @@ class Road:
         *,
         demos: DemonstrateConfig,
         retime: RetimeConfig,
+        generate: GenerateConfig,
         clone: CloneConfig,
         improve: ImproveConfig,
         judge: JudgeConfig,
@@ -225,15 +237,17 @@ class Road:
         command: str,
         say: Callable[[str], None],
     ) -> tuple[list[Evaluation], Path]:
-        """Every stage, then the report; faster copies are made where they are cloned."""
+        """Every stage, then the report; faster copies and more demonstrations where they are cloned."""
         skipped = []
         if video:
             check_rendering()
         else:
             skipped.append({"what": "the videos", "why": "--no-video was given"})
         self.demos(demos)
-        if clone.retimed:
+        if clone.source == "retimed":
             self.retime(retime)
+        if clone.source == "generated":
+            self.generate(generate)
         self.clone(clone)
         self.improve(improve)
         self.export()
@@ -320,7 +334,7 @@ class Road:
 
     def _path(self, stage: str) -> Path:
         """Where a stage's settings are kept."""
-        flat = ("demos", "retime")  # Their folders belong to the episodes.
+        flat = ("demos", "retime", "generate")  # Their folders belong to the episodes.
         return self.folder / (f"{stage}.json" if stage in flat else f"{stage}/config.json")
 
     def _clock(self, stage: str) -> "_Clock":
@@ -343,13 +357,12 @@ class Road:
         """
         if config.data:
             return self._brought(Path(config.data))
-        name, verb = ("retimed", "retime") if config.retimed else ("demos", "demos")
-        if not (self.folder / name).exists():
+        folder = self.folder / config.source
+        if not folder.exists():
             raise InputError(
-                f"no {'re-timed ' if config.retimed else ''}demonstrations in {self.folder}: "
-                f"run `regrasp {verb} {self.task}` first"
+                f"no demonstrations in {folder}: run `regrasp {SOURCES[config.source]} {self.task}` first"
             )
-        return Episodes.open(self.folder / name)
+        return Episodes.open(folder)
 
     def _brought(self, path: Path) -> Episodes:
         """Demonstrations from elsewhere."""

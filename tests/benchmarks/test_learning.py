@@ -90,5 +90,5 @@ def test_an_experiment_is_run_judged_told_and_drawn(
 
 def test_data_is_shared_where_demonstrations_are_equal():
     one = STUDIES["speed"][0]
-    assert one.data == replace(one, name="x", retimed=True).data
+    assert one.data == replace(one, name="x", source="retimed").data
     assert STUDIES["one"][0].data != one.data

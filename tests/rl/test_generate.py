@@ -1,0 +1,149 @@
+"""Demonstrations made of one: its way is carried over to other starts, and kept where it succeeds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from scipy.spatial.transform import Rotation
+
+from regrasp.envs import BatchEnv, episode_keys, load_task
+from regrasp.errors import InputError
+from regrasp.randomization import randomizer_for
+from regrasp.rl.demonstrate import seeds
+from regrasp.rl.episodes import Episodes, EpisodeWriter
+from regrasp.rl.generate import (
+    MOVED_M,
+    Follower,
+    GenerateConfig,
+    first_moved,
+    generate,
+    symmetries,
+)
+
+ROWS = 4
+
+
+@pytest.fixture(scope="module")
+def follower(demos: Episodes) -> Follower:
+    return Follower(demos)
+
+
+@pytest.fixture(scope="module")
+def env() -> BatchEnv:
+    return BatchEnv(
+        load_task("transfer_cube"),
+        ROWS,
+        randomizer=randomizer_for("transfer_cube", "table"),
+        autoreset=AutoresetMode.DISABLED,
+    )
+
+
+def test_a_right_hand_takes_the_cube(follower: Follower, demos: Episodes):
+    assert len(follower.shown) == len(demos)
+    for shown in follower.shown:
+        (grasp,) = shown.grasps
+        assert (grasp.side, grasp.body) == ("right", "cube")
+        closed = shown.action[grasp.step, 13]
+        assert closed < 0.5 < shown.action[: grasp.step, 13].max()
+
+
+def test_from_its_own_start_a_demonstration_is_repeated(
+    follower: Follower, demos: Episodes, env: BatchEnv
+):
+    env.restore(demos.snapshots(1)[np.zeros(ROWS, int)])
+    follower.start(env.view(), np.arange(ROWS))
+    for step, action in enumerate(demos[1].action):
+        found = follower.act(step, env.view())
+        np.testing.assert_allclose(found[0], action, atol=2e-5)
+        env.step(found)
+
+
+def test_at_the_grasp_the_hand_is_where_it_was_shown_to_the_object(
+    follower: Follower, env: BatchEnv
+):
+    keys = np.asarray(episode_keys(3, "demonstrate", 0, ROWS))
+    env.begin(keys)
+    view = env.view()
+    follower.start(view, seeds(keys))
+    shown = [
+        _beside(follower, s.reached, s.grasps[0].step, *s.start["cube"]) for s in follower.shown
+    ]
+    for row in range(ROWS):
+        here = np.asarray(view.body_pos["cube"][row], float)
+        turn = Rotation.from_quat(np.asarray(view.body_quat["cube"][row], float), scalar_first=True)
+        path = follower.plans[row, :, 1]
+        carried = [
+            _beside(follower, path, s.grasps[0].step, here, turn.as_matrix())
+            for s in follower.shown
+        ]
+        # As in one of the demonstrations, up to a turn after which the cube looks the same.
+        same = Rotation.create_group("O").as_matrix()
+        apart = [
+            np.linalg.norm(a - same @ b, axis=1).min() for a, b in zip(carried, shown, strict=True)
+        ]
+        assert min(apart) < 1e-3
+
+
+def _beside(
+    follower: Follower, path: np.ndarray, step: int, position: np.ndarray, axes: np.ndarray
+) -> np.ndarray:
+    """Where the right hand is as seen from an object (m)."""
+    hand, _ = follower.reach["right"].place(path[step, 7:13])
+    return axes.T @ (hand - position)
+
+
+@pytest.mark.parametrize(
+    ("task", "counts"),
+    [("transfer_cube", {"cube": 24}), ("peg_insertion", {"peg": 8, "socket": 4})],
+)
+def test_an_object_looks_the_same_after_its_symmetries(task: str, counts: dict[str, int]):
+    found = symmetries(task)
+    assert {name: len(turns) for name, turns in found.items()} == counts
+    for turns in found.values():
+        products = (turns[:, None] @ turns[None]).reshape(-1, 3, 3)
+        gaps = np.abs(products[:, None] - turns[None]).max(axis=(2, 3)).min(axis=1)
+        assert gaps.max() < 1e-6  # A group: two symmetries in a row are one.
+
+
+def test_an_object_is_moved_once_it_is_elsewhere():
+    still = np.zeros((10, 3)) + 0.4 * MOVED_M * np.random.default_rng(0).uniform(-1, 1, (10, 3))
+    assert first_moved(still) is None
+    pushed = still.copy()
+    pushed[6:, 1] += 5 * MOVED_M
+    assert first_moved(pushed) == 6
+
+
+def test_one_demonstration_becomes_several(demos: Episodes, tmp_path: Path):
+    with EpisodeWriter.to(tmp_path / "one", demos.header) as writer:
+        writer.add(demos[0], demos.snapshots(0))
+    one = Episodes.open(tmp_path / "one")
+    made = [generate(one, tmp_path / name, GenerateConfig(3, seed=2)) for name in ("a", "b")]
+    assert all(len(m) == 3 and m.success.all() for m in made)
+    assert made[0].meta["generated"] == {
+        "of": 1,
+        "fingerprint": demos.meta["fingerprint"],
+        "episodes": 3,
+        "seed": 2,
+    }
+    for i in range(3):
+        assert made[0][i].action.tobytes() == made[1][i].action.tobytes()
+        assert made[0].snapshots(i).row.tobytes() == made[1].snapshots(i).row.tobytes()
+    cubes = np.stack([m.obs["cube_pos"][0] for m in made[0]])
+    apart = np.linalg.norm(cubes[:, None] - cubes[None], axis=2)[np.triu_indices(3, 1)]
+    assert apart.min() > 0.01
+    counts = made[0].meta["demonstrations"]
+    assert counts["successes"] == 3 <= counts["attempts"]
+
+
+def test_where_nobody_takes_anything_nothing_is_carried_over(demos: Episodes, tmp_path: Path):
+    short = replace(
+        demos[0], obs={k: v[:20] for k, v in demos[0].obs.items()}, action=demos[0].action[:20]
+    )
+    with EpisodeWriter.to(tmp_path / "short", demos.header) as writer:
+        writer.add(short, demos.snapshots(0)[np.arange(20)])
+    with pytest.raises(InputError, match="no hand takes an object"):
+        Follower(Episodes.open(tmp_path / "short"))
+    with pytest.raises(InputError, match="episodes 0"):
+        GenerateConfig(episodes=0)
