@@ -1,5 +1,6 @@
 """Task x world x control x randomizer: a Gymnasium vector environment with states to keep."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -41,6 +42,9 @@ class BatchEnv(VectorEnv):
     and its state does not change) until it is reset or restored.
 
     `info["success"]` is boolean, one per environment, for the step just taken.
+
+    Attributes:
+        engine_s: wall time that the engine has taken for steps so far.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class BatchEnv(VectorEnv):
         self._spaces()
         self._seed(seed, role)
         self._done = np.ones(num_envs, bool)
+        self.engine_s = 0.0
         self._started = False
 
     # ---- Gymnasium's face ----
@@ -123,7 +128,9 @@ class BatchEnv(VectorEnv):
         active = None if not self._done.any() else np.flatnonzero(~self._done)
         self._carry, command = self._send(self._carry, actions, ~self._done)
         before, after, switch, push = (np.asarray(part) for part in command)
+        started = time.perf_counter()
         self._world.step(before, after, switch, self.substeps, active, push)
+        self.engine_s += time.perf_counter() - started
         self._carry, outcome = self._look(self._carry, self._world.block(), ~self._done)
         return self._close_step(outcome)
 

@@ -8,7 +8,9 @@ otherwise than in the demonstration; for all else physics differ, some tries fai
 decides which become data. No expert is asked again.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,8 @@ from regrasp.randomization import randomizer_for
 from regrasp.rl.demonstrate import DemonstrateConfig, Progress, demonstrate, first_rows
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.experts.ik import Reach
-from regrasp.rl.experts.script import FLAWLESS, Manner
+from regrasp.rl.experts.script import HUMAN, Manner, smooth_noise
+from regrasp.rl.retime import servo_lag_s
 
 MOVED_M = 0.01
 """An object this far from its start has been moved."""
@@ -38,7 +41,7 @@ CORRECTION_PER_S = 4.0
 """Rate at which a joint's distance from where it should be is corrected, while it is still."""
 STILL_RAD_S = 0.06
 """A joint slower than this shows its sag, not its lag."""
-KNOT_STEPS = 8
+KNOT_STEPS = 10
 """Control steps between the solutions of inverse kinematics."""
 
 
@@ -48,11 +51,15 @@ class GenerateConfig:
 
     episodes: int = 200
     """Successful episodes to make."""
+    fastest: float = 1.5
+    """Episodes are played up to this many times faster than they were shown."""
     seed: int = 0
-    """Of starts, randomisation and noise."""
+    """Of starts, randomisation, noise, and how each try differs from what was shown."""
 
     def __post_init__(self) -> None:
         check_positive(self, ("episodes",))
+        if not self.fastest >= 1:
+            raise InputError(f"fastest {self.fastest}: choose 1 or more")
 
 
 class Grasp(NamedTuple):
@@ -70,6 +77,8 @@ class Shown(NamedTuple):
     action: Float32[np.ndarray, "T action"]
     reached: Float[np.ndarray, "T action"]
     """Where the joints were meanwhile."""
+    lag_s: float
+    """By how much they trail their commands."""
     start: dict[str, tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]]
     """Where objects stood: position (m), axes as columns."""
     grasps: tuple[Grasp, ...]
@@ -84,16 +93,18 @@ class Follower:
         plans: of the rows, (rows, T, 2, action): what is commanded, and where joints should be then.
     """
 
-    def __init__(self, episodes: Episodes):
+    def __init__(self, episodes: Episodes, manner: Manner = HUMAN, fastest: float = 1.0):
         """Find out who moved what.
 
         Args:
             episodes: demonstrations with a kept state for every step.
+            manner: slips of grasps, the spread of where all else happens, and tremble.
+            fastest: episodes are up to this many times faster than shown.
 
         Raises:
             InputError: in none of them a hand takes an object.
         """
-        self._task = load_task(episodes.task)
+        self._task, self.manner, self._fastest = load_task(episodes.task), manner, fastest
         workcell = self._task.workcell()
         self.reach = {side: Reach(workcell, side) for side in SIDES}
         first = 0
@@ -113,21 +124,20 @@ class Follower:
             )
         self._same = symmetries(episodes.task)
 
-    @property
-    def manner(self) -> Manner:
-        return FLAWLESS
-
     def start(self, view: View, seeds: Int[np.ndarray, " rows"]) -> None:
-        """Carry the nearest demonstration over to every row."""
-        del seeds
+        """Carry the nearest demonstration over to every row.
+
+        Args:
+            view: all rows, at the start of their episodes.
+            seeds: one integer per row, for slips, spread, pace and tremble.
+        """
         bodies = self.shown[0].start
         positions = {name: np.asarray(view.body_pos[name], float) for name in bodies}
         turns = {name: _matrices(view.body_quat[name]) for name in bodies}
-        rows = len(next(iter(positions.values())))
         plans = []
-        for row in range(rows):
+        for row, seed in enumerate(seeds):
             here = {name: (positions[name][row], turns[name][row]) for name in bodies}
-            plans.append(self._plan(here))
+            plans.append(self._plan(here, np.random.default_rng(int(seed))))
         length = max(map(len, plans))
         held = [plan[np.minimum(np.arange(length), len(plan) - 1)] for plan in plans]
         self.plans = np.stack(held)
@@ -170,73 +180,129 @@ class Follower:
             ),
             key=lambda grasp: grasp.step,
         )
-        return Shown(episodes[number].action, joints, start, tuple(grasps))
+        action, arms = episodes[number].action, self._is_arm
+        lag_s = servo_lag_s(action[:, arms], joints[:, arms], self._task.control_dt_s)
+        return Shown(action, joints, lag_s, start, tuple(grasps))
 
     # ---- carrying over ----
 
-    def _plan(self, here: dict[str, Any]) -> Float[np.ndarray, "T 2 action"]:
+    def _plan(
+        self, here: dict[str, Any], rng: np.random.Generator
+    ) -> Float[np.ndarray, "T 2 action"]:
         """What to command, and where the joints should be then."""
         carried = [
             {name: self._carry(name, shown.start[name], here[name]) for name in here}
             for shown in self.shown
         ]
         far = [
-            sum(np.linalg.norm(shift) + 0.1 * turn.magnitude() for _, shift, turn in one.values())
+            sum(np.linalg.norm(move.shift) + 0.1 * move.turn.magnitude() for move in one.values())
             for one in carried
         ]
         nearest = int(np.argmin(far))
         shown, moves = self.shown[nearest], carried[nearest]
+        slip = np.append(rng.normal(0, self.manner.slip_m, 2), 0.0)
+        moves = {name: move._replace(shift=move.shift + slip) for name, move in moves.items()}
+        elsewhere = Move(
+            np.zeros(3), rng.normal(0, self.manner.meet_spread_m, 3), Rotation.identity()
+        )
         plan = np.stack([shown.action, shown.reached], axis=1).astype(float)
+        steps, dt_s = len(plan), self._task.control_dt_s
+        last = shown.grasps[-1].step + round(AFTER_S / dt_s)
+        late = _smooth(np.clip((np.arange(steps) - last) * dt_s / RAMP_S, 0, 1))
         for side in SIDES:
             mine = [grasp for grasp in shown.grasps if grasp.side == side]
-            for index, grasp in enumerate(mine):
-                # Between two grasps of a hand, half of the time belongs to either.
-                begin = (mine[index - 1].step + grasp.step) // 2 if index else 0
-                more = index + 1 < len(mine)
-                end = (grasp.step + mine[index + 1].step) // 2 if more else len(plan) - 1
-                self._bend(plan, side, (begin, grasp.step, end), moves[grasp.body])
+            # Between two grasps of a hand, half of the time belongs to either.
+            between = [(a.step + b.step) // 2 for a, b in pairwise(mine)]
+            bounds = [0, *between, steps - 1]
+            parts = [
+                (self._share(steps, (begin, grasp.step, end)), moves[grasp.body])
+                for begin, grasp, end in zip(bounds, mine, bounds[1:], strict=False)
+            ]
+            self._bend(plan, side, [*parts, (late, elsewhere)], mine[0].step if mine else last)
+        plan = hurried(plan, rng.uniform(1, self._fastest), shown.lag_s, dt_s)
+        tremble = smooth_noise(rng, len(plan), int(self._is_arm.sum()))
+        plan[:, 0, self._is_arm] += self.manner.tremble_rad * tremble
         return plan
 
-    def _carry(self, name: str, shown: Any, here: Any) -> tuple[np.ndarray, np.ndarray, Rotation]:
-        """What takes an object from its shown place to this one: about where, by how far, turned by what.
+    def _carry(self, name: str, shown: Any, here: Any) -> "Move":
+        """What takes an object from its shown place to this one.
 
         Of the turns after which the object looks the same it is the smallest.
         """
         turns = Rotation.from_matrix(here[1] @ self._same[name] @ shown[1].T)
-        turn = turns[int(np.argmin(turns.magnitude()))]
-        return shown[0], here[0] - shown[0], turn
+        return Move(shown[0], here[0] - shown[0], turns[int(np.argmin(turns.magnitude()))])
 
     def _bend(
         self,
         plan: Float[np.ndarray, "T 2 action"],
         side: str,
-        when: tuple[int, int, int],
-        move: tuple[np.ndarray, np.ndarray, Rotation],
+        moves: Sequence[tuple[Float[np.ndarray, " T"], "Move"]],
+        anchor: int,
     ) -> None:
-        """Let one arm's part of a plan follow an object around a grasp, between begin and end."""
-        (begin, grasp, end), (centre, shift, turn) = when, move
+        """Move one arm's part of a plan, at every step by these shares of these moves.
+
+        Inverse kinematics runs outwards from the anchor: at home the wrist is straight, and a search from
+        there turns it over either way.
+        """
         reach, columns = self.reach[side], self._columns[side]
+        steps = np.arange(len(plan))
+        knots = np.unique(np.append(steps[::KNOT_STEPS], steps[-1]))
+        offset = np.zeros((len(knots), len(columns)))
+        first = int(np.argmin(np.abs(knots - anchor)))
+        for outwards in (range(first, -1, -1), range(first + 1, len(knots))):
+            bent = offset[first]
+            for i in outwards:
+                was = plan[knots[i], 1, columns]
+                position, axes = reach.place(was)
+                parts = [
+                    (float(share[knots[i]]), move) for share, move in moves if share[knots[i]] > 0
+                ]
+                for share, move in parts:
+                    position, axes = move.apply(share, position, axes)
+                bent = reach.solve(position, axes, was + bent)[0] - was if parts else 0 * bent
+                offset[i] = bent
+        plan[:, :, columns] += PchipInterpolator(knots, offset)(steps)[:, None]
+
+    def _share(self, steps: int, when: tuple[int, int, int]) -> Float[np.ndarray, " steps"]:
+        """How much of a way belongs to an object: all around the grasp, none before begin and after end."""
+        begin, grasp, end = when
         lead, after, ramp = (round(s / self._task.control_dt_s) for s in (LEAD_S, AFTER_S, RAMP_S))
         begin, end = max(begin, grasp - lead - ramp), min(end, grasp + after + ramp)
-        knots = np.unique(np.append(np.arange(begin, end, KNOT_STEPS), end))
         rise, fall = max(begin + 1, grasp - lead), min(end - 1, grasp + after)
-        share = np.interp(knots, [begin, rise, fall, end], [0.0, 1.0, 1.0, 0.0])
-        share = share**2 * (3 - 2 * share)
-        offset = np.zeros((len(knots), len(columns)))
-        middle = int(np.argmin(np.abs(knots - grasp)))
-        # From the grasp outwards: at home the wrist is straight, and a search from there turns it either way.
-        for outwards in (range(middle, -1, -1), range(middle + 1, len(knots))):
-            bent = offset[middle]
-            for i in outwards:
-                if share[i]:
-                    was = plan[knots[i], 1, columns]
-                    position, axes = reach.place(was)
-                    part = Rotation.from_rotvec(share[i] * turn.as_rotvec())
-                    there = centre + share[i] * shift + part.apply(position - centre)
-                    bent = reach.solve(there, part.as_matrix() @ axes, was + bent)[0] - was
-                    offset[i] = bent
-        bends = PchipInterpolator(knots, offset)(np.arange(begin, end + 1))
-        plan[begin : end + 1, :, columns] += bends[:, None]
+        return _smooth(np.interp(np.arange(steps), [begin, rise, fall, end], [0.0, 1.0, 1.0, 0.0]))
+
+
+class Move(NamedTuple):
+    """A turn about a centre, then a shift."""
+
+    centre: Float[np.ndarray, "3"]
+    shift: Float[np.ndarray, "3"]
+    turn: Rotation
+
+    def apply(
+        self, share: float, position: Float[np.ndarray, "3"], axes: Float[np.ndarray, "3 3"]
+    ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
+        """Where a share of it takes a position and axes (columns)."""
+        turn = Rotation.from_rotvec(share * self.turn.as_rotvec())
+        there = self.centre + share * self.shift + turn.apply(position - self.centre)
+        return there, turn.as_matrix() @ axes
+
+
+def _smooth(share: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """From 0 to 1 without a kink."""
+    return share**2 * (3 - 2 * share)
+
+
+def hurried(
+    plan: Float[np.ndarray, "T 2 action"], rate: float, lag_s: float, dt_s: float
+) -> Float[np.ndarray, "steps 2 action"]:
+    """A plan so many times faster; commands run ahead of the joints by more: see `retime`."""
+    at = np.append(np.arange(0, len(plan) - 1, rate), len(plan) - 1)
+    below = np.minimum(at.astype(int), len(plan) - 2)
+    part = (at - below)[:, None, None]
+    played = (1 - part) * plan[below] + part * plan[below + 1]
+    played[:, 0] += (rate - 1) * lag_s * np.gradient(played[:, 1], dt_s * rate, axis=0)
+    return played
 
 
 def generate(
@@ -257,13 +323,13 @@ def generate(
         InputError: in none of the demonstrations a hand takes an object, or hardly any try succeeds.
     """
     config = config or GenerateConfig()
-    wanted = DemonstrateConfig(config.episodes, config.seed, manner="flawless")
+    wanted = DemonstrateConfig(config.episodes, config.seed)
     origin = {
         "of": len(episodes),
         "fingerprint": episodes.meta.get("fingerprint"),
         **asdict(config),
     }
-    follower = Follower(episodes)
+    follower = Follower(episodes, fastest=config.fastest)
     demonstrate(episodes.task, path, wanted, progress, expert=follower, meta={"generated": origin})
     return Episodes.open(path)
 

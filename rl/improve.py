@@ -119,6 +119,8 @@ class _Tried(NamedTuple):
     """Wall time spent on putting the rows where they start."""
     policy_s: float
     """Wall time spent on choosing."""
+    engine_s: float
+    """Wall time spent on physics."""
 
 
 class _Best(NamedTuple):
@@ -236,7 +238,7 @@ class Improver:
         config, state = self._config, self._state
         key = jax.random.fold_in(jax.random.key(config.seed), state.iteration)
         choice, fresh = self._choose(jax.random.fold_in(key, 0))
-        clock = [time.perf_counter()]
+        clock, busy_s = [time.perf_counter()], time.process_time()
         tried = self._try_out(choice, fresh, jax.random.fold_in(key, 1))
         clock.append(time.perf_counter())
         outcomes, cut = tried.outcomes, config.rows - len(fresh.number)
@@ -273,8 +275,10 @@ class Improver:
             "unstable": int(outcomes.unstable.sum()),
             "start_s": round(tried.start_s, 3),
             "policy_s": round(tried.policy_s, 3),
+            "engine_s": round(tried.engine_s, 3),
             "rollout_s": round(clock[1] - clock[0], 3),
             "update_s": round(clock[2] - clock[1], 3),
+            "cpu_s": round(time.process_time() - busy_s, 3),
         }
 
     def _choose(self, key: Array) -> tuple[Choice, Fresh]:
@@ -323,9 +327,10 @@ class Improver:
     def _try_out(self, choice: Choice, fresh: Fresh, key: Array) -> "_Tried":
         """Roll out every group from its state, and every fresh start once."""
         env, params = self._env, self._params(self._state.weights.net)
-        seen, traces, running, spent = [], [], [], [time.perf_counter()]
+        seen, traces, running = [], [], []
+        began, before_s = time.perf_counter(), env.engine_s
         start = self._put(choice, fresh, key)
-        start_s, policy_s = time.perf_counter() - spent[0], 0.0
+        start_s, policy_s = time.perf_counter() - began, 0.0
 
         def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
             nonlocal policy_s
@@ -341,7 +346,9 @@ class Improver:
 
         outcomes = rollout(env, act, start)
         joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
-        return _Tried(outcomes, np.array(seen), joined, np.array(running), start_s, policy_s)
+        engine_s = env.engine_s - before_s
+        parts = (outcomes, np.array(seen), joined, np.array(running))
+        return _Tried(*parts, start_s, policy_s, engine_s)
 
     def _put(self, choice: Choice, fresh: Fresh, key: Array) -> dict[str, np.ndarray]:
         """Put every row where it starts; returns what is seen there."""

@@ -13,6 +13,7 @@ Judged are 1000 episodes on a seed that nothing else uses, nominal and under the
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -252,6 +253,28 @@ def told(study: str, results: list[dict[str, Any]]) -> None:
                 f"{one['median_time_s']:.2f} s",
             )
     Console(width=160).print(table)
+    curves = {result["name"]: result["curve"] for result in results if "curve" in result}
+    if curves:
+        Console(width=160).print(divided(curves))
+
+
+def divided(curves: dict[str, list[dict[str, Any]]]) -> Table:
+    """Where the wall time of improvement went, judgements apart, and how much the cores were idle."""
+    table = Table(title="wall time of iterations")
+    parts = ("starts", "physics", "control and observation", "policy", "update", "cores idle")
+    for head in ("experiment", "an iteration", *parts):
+        table.add_column(head)
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    for name, rows in curves.items():
+        names = ("start_s", "engine_s", "policy_s", "update_s", "rollout_s", "cpu_s")
+        start, engine, policy, update, rollout, cpu = (sum(row[n] for row in rows) for n in names)
+        wall = rollout + update
+        seen = rollout - start - engine - policy
+        shares = (start, engine, seen, policy, update, wall - cpu / cores)
+        table.add_row(name, f"{wall / len(rows):.1f} s", *(f"{part / wall:.0%}" for part in shares))
+    return table
 
 
 def keep(study: str, results: list[dict[str, Any]]) -> None:

@@ -208,7 +208,7 @@ class ScriptedExpert(ABC):
         self._where = self._path[:, -1, 0].copy()
         self._correction = np.zeros((rows, 14))
         scripts = [Row(self, i, int(seed)) for i, seed in enumerate(seeds)]
-        tremble = np.stack([_smooth_noise(row.rng, self._horizon, 12) for row in scripts])
+        tremble = np.stack([smooth_noise(row.rng, self._horizon, 12) for row in scripts])
         self._tremble = tremble * self.manner.tremble_rad
         self._paces = [row.pace for row in scripts]
         self._scripts: list[Iterator[Move] | None] = [self.script(row) for row in scripts]
@@ -289,7 +289,7 @@ def _flat(pose: Pose) -> np.ndarray:
     return np.stack([pose.angles, pose.extra], axis=1).ravel()
 
 
-def _smooth_noise(rng: np.random.Generator, steps: int, size: int) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, steps: int, size: int) -> np.ndarray:
     """Unit-variance noise with a correlation time of about 0.2 s at 50 Hz."""
     decay, out = 0.9, np.zeros((steps, size))
     value = rng.normal(size=size)

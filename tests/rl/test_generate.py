@@ -13,12 +13,14 @@ from regrasp.errors import InputError
 from regrasp.randomization import randomizer_for
 from regrasp.rl.demonstrate import seeds
 from regrasp.rl.episodes import Episodes, EpisodeWriter
+from regrasp.rl.experts.script import FLAWLESS, HUMAN
 from regrasp.rl.generate import (
     MOVED_M,
     Follower,
     GenerateConfig,
     first_moved,
     generate,
+    hurried,
     symmetries,
 )
 
@@ -27,7 +29,8 @@ ROWS = 4
 
 @pytest.fixture(scope="module")
 def follower(demos: Episodes) -> Follower:
-    return Follower(demos)
+    """Without slips: it does exactly what was shown."""
+    return Follower(demos, FLAWLESS)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,7 @@ def test_one_demonstration_becomes_several(demos: Episodes, tmp_path: Path):
         "of": 1,
         "fingerprint": demos.meta["fingerprint"],
         "episodes": 3,
+        "fastest": 1.5,
         "seed": 2,
     }
     for i in range(3):
@@ -147,3 +151,30 @@ def test_where_nobody_takes_anything_nothing_is_carried_over(demos: Episodes, tm
         Follower(Episodes.open(tmp_path / "short"))
     with pytest.raises(InputError, match="episodes 0"):
         GenerateConfig(episodes=0)
+    with pytest.raises(InputError, match=r"fastest 0\.9"):
+        GenerateConfig(fastest=0.9)
+
+
+def test_tries_differ_in_slips_and_pace(demos: Episodes, env: BatchEnv):
+    env.restore(demos.snapshots(1)[np.zeros(ROWS, int)])
+    follower = Follower(demos, HUMAN, fastest=1.5)
+    follower.start(env.view(), np.arange(ROWS))
+    plans = follower.plans[:, :, 1]
+    assert len(np.unique(plans[:, -1].round(6), axis=0)) == ROWS
+    again = Follower(demos, HUMAN, fastest=1.5)
+    again.start(env.view(), np.arange(ROWS)[::-1])
+    np.testing.assert_array_equal(again.plans[::-1], follower.plans)
+
+
+def test_a_hurried_plan_leads_by_the_lag():
+    t = np.arange(200) * 0.02
+    path = np.stack([np.sin(t), np.cos(t)], axis=1)
+    plan = np.stack([path + 0.1, path], axis=1)
+    np.testing.assert_array_equal(hurried(plan, 1.0, 0.1, 0.02), plan)
+    fast = hurried(plan, 2.0, 0.1, 0.02)
+    assert len(fast) == 101
+    np.testing.assert_array_equal(fast[:-1, 1], path[::2])
+    velocity = np.stack([np.cos(t), -np.sin(t)], axis=1)[::2]
+    np.testing.assert_allclose(
+        (fast[:, 0] - fast[:, 1])[1:-2], 0.1 + 0.1 * velocity[1:-1], atol=1e-3
+    )
