@@ -51,7 +51,7 @@ class GenerateConfig:
 
     episodes: int = 200
     """Successful episodes to make."""
-    fastest: float = 1.5
+    fastest: float = 1.3
     """Episodes are played up to this many times faster than they were shown."""
     seed: int = 0
     """Of starts, randomisation, noise, and how each try differs from what was shown."""

@@ -10,7 +10,7 @@ from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 
 DEMOS = DemonstrateConfig(episodes=200)
-GENERATE = GenerateConfig(episodes=200)
+GENERATE = GenerateConfig(episodes=600)
 RETIME = RetimeConfig(rounds=2, tries=12)
 CLONE = CloneConfig()
 IMPROVE = ImproveConfig()
@@ -80,13 +80,16 @@ def _improved() -> list[Experiment]:
 
 
 def _one() -> list[Experiment]:
-    one = replace(DEMOS, episodes=1)
-    return [
-        Experiment(
-            f"one-demonstration-{task}", task, demos=one, source="generated", improve=IMPROVE
-        )
-        for task in ("transfer_cube", "lift_pot", "peg_insertion")
-    ]
+    base = Experiment(
+        "one-demonstration",
+        "",
+        demos=replace(DEMOS, episodes=1),
+        source="generated",
+        clone=replace(CLONE, updates=15000),
+        improve=replace(IMPROVE, iterations=80),
+    )
+    tasks = ("transfer_cube", "lift_pot", "peg_insertion")
+    return [replace(base, name=f"{base.name}-{task}", task=task) for task in tasks]
 
 
 def _speed() -> list[Experiment]:

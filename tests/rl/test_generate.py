@@ -128,7 +128,7 @@ def test_one_demonstration_becomes_several(demos: Episodes, tmp_path: Path):
         "of": 1,
         "fingerprint": demos.meta["fingerprint"],
         "episodes": 3,
-        "fastest": 1.5,
+        "fastest": 1.3,
         "seed": 2,
     }
     for i in range(3):
