@@ -1,24 +1,21 @@
 """Many demonstrations from few: a shown way is carried over to other starts, played, and kept if it succeeds.
 
-Where a hand grasps an object that nobody has moved yet, its way belongs to the object: it is turned and
-shifted with it. Once the object has been lifted it is brought back to where it was shown, and from there on
-everything is as it was (the object-centric segments of MimicGen, Mandlekar et al., 2023, found here from who
-moved what). Arms that are still and not where they were shown to be are corrected, as far as servos sag
-otherwise than in the demonstration; for all else physics differ, some tries fail, and the task's own success
-decides which become data. No expert is asked again.
+Where a hand takes an object, its way belongs to the object: it is shifted and turned with it, from a little
+before to a little after, and led there and back (the object-centric segments of MimicGen, Mandlekar et al.,
+2023, found here from who touches what). Arms that are still and not where they should be are corrected; for
+all else physics differ, some tries fail, and the task's own success decides which become data. No expert is
+asked again.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from jaxtyping import Float, Float32, Int
-from scipy.interpolate import PchipInterpolator
+from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial.transform import Rotation
 
 from regrasp.assets import SIDES
@@ -28,19 +25,25 @@ from regrasp.randomization import randomizer_for
 from regrasp.rl.demonstrate import DemonstrateConfig, Progress, demonstrate, first_rows
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.experts.ik import Reach
-from regrasp.rl.experts.script import HUMAN, Manner, smooth_noise
+from regrasp.rl.experts.script import Manner, smooth_noise
 from regrasp.rl.retime import servo_lag_s
 
 MOVED_M = 0.01
 """An object this far from its start has been moved."""
-LEAD_S, AFTER_S = 1.0, 0.2
-"""The way belongs to the object from so long before until so long after it is moved."""
-RAMP_S = 1.5
-"""It passes over from the shown way, and back to it, in this time."""
+TOUCH_S = 0.3
+"""A hand that touches an object for this long takes it."""
+LEAD_S, RAMP_S = 0.8, 1.5
+"""A hand's way is wholly the object's from so long before it takes it, after passing over in this time."""
+HELD_LEAD_S, HELD_RAMP_S = 0.9, 0.6
+"""The same where another hand holds the object."""
+AFTER_S = 0.2
+"""And stays so for this long after the object has been lifted, or let go by the other hand."""
 CORRECTION_PER_S = 4.0
 """Rate at which a joint's distance from where it should be is corrected, while it is still."""
 STILL_RAD_S = 0.06
 """A joint slower than this shows its sag, not its lag."""
+MANNER = Manner(slip_m=0.001, meet_spread_m=0.005)
+"""What was shown has slips of its own; with a person's on top a sixth of the grasps fail."""
 KNOT_STEPS = 10
 """Control steps between the solutions of inverse kinematics."""
 
@@ -62,13 +65,28 @@ class GenerateConfig:
             raise InputError(f"fastest {self.fastest}: choose 1 or more")
 
 
-class Grasp(NamedTuple):
-    """A hand takes an object from where it stood."""
+class Take(NamedTuple):
+    """A hand takes an object; the numbers are control steps."""
 
     side: str
     body: str
+    look: int
+    """When the hand's way begins to depend on where the object is."""
+    lead: int
+    """From when on it is wholly the object's."""
     step: int
-    """At which the hand touches the object and it has moved."""
+    """When the hand touches it."""
+    until: int
+    """Until when it is wholly the object's."""
+    end: int
+    """When it is as shown again."""
+    resting: bool
+    """Nobody has moved the object yet."""
+
+    def at(self, rate: float) -> "Take":
+        """The same where everything is so many times faster."""
+        names = ("look", "lead", "step", "until", "end")
+        return self._replace(**{name: round(getattr(self, name) / rate) for name in names})
 
 
 class Shown(NamedTuple):
@@ -79,9 +97,43 @@ class Shown(NamedTuple):
     """Where the joints were meanwhile."""
     lag_s: float
     """By how much they trail their commands."""
-    start: dict[str, tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]]
-    """Where objects stood: position (m), axes as columns."""
-    grasps: tuple[Grasp, ...]
+    position: dict[str, Float[np.ndarray, "T 3"]]
+    """Where objects were (m)."""
+    axes: dict[str, Float[np.ndarray, "T 3 3"]]
+    """How they were turned, as columns."""
+    takes: tuple[Take, ...]
+
+
+class Move(NamedTuple):
+    """A turn about a centre, then a shift."""
+
+    centre: Float[np.ndarray, "3"]
+    shift: Float[np.ndarray, "3"]
+    turn: Rotation
+
+    def apply(
+        self, share: float, position: Float[np.ndarray, "3"], axes: Float[np.ndarray, "3 3"]
+    ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
+        """Where a share of it takes a position and axes (columns)."""
+        turn = Rotation.from_rotvec(share * self.turn.as_rotvec())
+        there = self.centre + share * self.shift + turn.apply(position - self.centre)
+        return there, turn.as_matrix() @ axes
+
+
+@dataclass
+class Followed:
+    """What one episode follows."""
+
+    shown: Shown
+    rate: float
+    slip: Float[np.ndarray, "3"]
+    elsewhere: Move
+    late: Float[np.ndarray, " T"]
+    """How much of it, at every step of the plan."""
+    plan: Float[np.ndarray, "T 2 action"]
+    """What is commanded, and where joints should be then."""
+    shared: tuple[float, float]
+    """Between these steps two hands have one object."""
 
 
 class Follower:
@@ -90,10 +142,10 @@ class Follower:
     Attributes:
         shown: the demonstrations that can be carried over.
         reach: side -> inverse kinematics of that arm.
-        plans: of the rows, (rows, T, 2, action): what is commanded, and where joints should be then.
+        rows: what each episode follows.
     """
 
-    def __init__(self, episodes: Episodes, manner: Manner = HUMAN, fastest: float = 1.0):
+    def __init__(self, episodes: Episodes, manner: Manner = MANNER, fastest: float = 1.0):
         """Find out who moved what.
 
         Args:
@@ -117,41 +169,54 @@ class Follower:
         rows = int(np.max(episodes.lengths))
         env = BatchEnv(self._task, rows, autoreset=AutoresetMode.DISABLED)
         read = [self._read(episodes, number, env) for number in range(len(episodes))]
-        self.shown = [shown for shown in read if shown.grasps]
+        self.shown = [shown for shown in read if any(take.resting for take in shown.takes)]
         if not self.shown:
             raise InputError(
                 "in these demonstrations no hand takes an object from its place: nothing can be carried over"
             )
         self._same = symmetries(episodes.task)
+        self.rows: list[Followed] = []
 
     def start(self, view: View, seeds: Int[np.ndarray, " rows"]) -> None:
-        """Carry the nearest demonstration over to every row.
+        """Begin with the nearest demonstration in every row.
 
         Args:
             view: all rows, at the start of their episodes.
             seeds: one integer per row, for slips, spread, pace and tremble.
         """
-        bodies = self.shown[0].start
-        positions = {name: np.asarray(view.body_pos[name], float) for name in bodies}
-        turns = {name: _matrices(view.body_quat[name]) for name in bodies}
-        plans = []
+        self.rows = []
+        self._due: dict[int, list[tuple[int, Take]]] = {}
         for row, seed in enumerate(seeds):
-            here = {name: (positions[name][row], turns[name][row]) for name in bodies}
-            plans.append(self._plan(here, np.random.default_rng(int(seed))))
-        length = max(map(len, plans))
-        held = [plan[np.minimum(np.arange(length), len(plan) - 1)] for plan in plans]
-        self.plans = np.stack(held)
-        self._correction = np.zeros_like(self.plans[:, 0, 0])
+            one = self._begin(self._seen(view, row), np.random.default_rng(int(seed)))
+            self.rows.append(one)
+            for take in one.shown.takes:
+                take = take.at(one.rate)
+                self._due.setdefault(take.look, []).append((row, take))
+        self._correction = np.zeros((len(self.rows), len(self._is_arm)))
 
     def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]:
-        last = self.plans.shape[1] - 1
-        command, expected = self.plans[:, min(step, last)].swapaxes(0, 1)
-        before = self.plans[:, min(max(0, step - 1), last), 1]
-        speed = np.abs(expected - before) / self._task.control_dt_s
+        for row, take in self._due.get(step, []):
+            self._follow(self.rows[row], take, self._seen(view, row))
+        command, expected = self._at(step).swapaxes(0, 1)
+        speed = np.abs(expected - self._at(max(0, step - 1))[:, 1]) / self._task.control_dt_s
         still = np.maximum(speed, np.abs(np.asarray(view.joint_vel))) < STILL_RAD_S
-        behind = np.where(self._is_arm & still, expected - np.asarray(view.joint_pos), 0.0)
+        alone = ~np.array([row.shared[0] <= step < row.shared[1] for row in self.rows])[:, None]
+        behind = np.where(self._is_arm & still & alone, expected - np.asarray(view.joint_pos), 0.0)
         self._correction += CORRECTION_PER_S * self._task.control_dt_s * behind
         return (command + self._correction).astype(np.float32)
+
+    def _at(self, step: int) -> Float[np.ndarray, "rows 2 action"]:
+        return np.stack([row.plan[min(step, len(row.plan) - 1)] for row in self.rows])
+
+    def _seen(self, view: View, row: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Where objects are now: position (m) and axes as columns."""
+        return {
+            name: (
+                np.asarray(view.body_pos[name][row], float),
+                _matrices(view.body_quat[name][row]),
+            )
+            for name in self.shown[0].position
+        }
 
     # ---- what was shown ----
 
@@ -165,127 +230,99 @@ class Follower:
             for body, kind in zip(env.model.jnt_bodyid, env.model.jnt_type, strict=True)
             if kind == mujoco.mjtJoint.mjJNT_FREE
         ]
-        bodies = {
-            name: np.asarray(view.body_pos[name], float) for name in free if name in view.body_pos
-        }
-        start = {
-            name: (path[0], _matrices(view.body_quat[name][:1])[0]) for name, path in bodies.items()
-        }
-        grasps = sorted(
-            (
-                Grasp(side, name, step)
-                for name, path in bodies.items()
-                if (step := first_moved(path)) is not None
-                for side in touching(env, step, name)
-            ),
-            key=lambda grasp: grasp.step,
-        )
+        names = [name for name in free if name in view.body_pos]
+        position = {name: np.asarray(view.body_pos[name], float) for name in names}
+        axes = {name: _matrices(view.body_quat[name]) for name in names}
         action, arms = episodes[number].action, self._is_arm
         lag_s = servo_lag_s(action[:, arms], joints[:, arms], self._task.control_dt_s)
-        return Shown(action, joints, lag_s, start, tuple(grasps))
+        found = takes(position, touches(env, len(stack), names), self._task.control_dt_s)
+        return Shown(action, joints, lag_s, position, axes, tuple(found))
 
     # ---- carrying over ----
 
-    def _plan(
-        self, here: dict[str, Any], rng: np.random.Generator
-    ) -> Float[np.ndarray, "T 2 action"]:
-        """What to command, and where the joints should be then."""
-        carried = [
-            {name: self._carry(name, shown.start[name], here[name]) for name in here}
-            for shown in self.shown
-        ]
-        far = [
-            sum(np.linalg.norm(move.shift) + 0.1 * move.turn.magnitude() for move in one.values())
-            for one in carried
-        ]
-        nearest = int(np.argmin(far))
-        shown, moves = self.shown[nearest], carried[nearest]
+    def _begin(self, here: dict[str, Any], rng: np.random.Generator) -> Followed:
+        """What the demonstration that began most like this becomes before anything is looked at."""
+        shown = min(self.shown, key=lambda shown: self._distance(shown, here))
+        rate, dt_s = rng.uniform(1, self._fastest), self._task.control_dt_s
+        shift = rng.normal(0, self.manner.meet_spread_m, 3)
+        elsewhere = Move(np.zeros(3), shift, Rotation.identity())
         slip = np.append(rng.normal(0, self.manner.slip_m, 2), 0.0)
-        moves = {name: move._replace(shift=move.shift + slip) for name, move in moves.items()}
-        elsewhere = Move(
-            np.zeros(3), rng.normal(0, self.manner.meet_spread_m, 3), Rotation.identity()
-        )
         plan = np.stack([shown.action, shown.reached], axis=1).astype(float)
-        steps, dt_s = len(plan), self._task.control_dt_s
-        last = shown.grasps[-1].step + round(AFTER_S / dt_s)
-        late = _smooth(np.clip((np.arange(steps) - last) * dt_s / RAMP_S, 0, 1))
-        for side in SIDES:
-            mine = [grasp for grasp in shown.grasps if grasp.side == side]
-            # Between two grasps of a hand, half of the time belongs to either.
-            between = [(a.step + b.step) // 2 for a, b in pairwise(mine)]
-            bounds = [0, *between, steps - 1]
-            parts = [
-                (self._share(steps, (begin, grasp.step, end)), moves[grasp.body])
-                for begin, grasp, end in zip(bounds, mine, bounds[1:], strict=False)
-            ]
-            self._bend(plan, side, [*parts, (late, elsewhere)], mine[0].step if mine else last)
-        plan = hurried(plan, rng.uniform(1, self._fastest), shown.lag_s, dt_s)
+        plan = hurried(plan, rate, shown.lag_s, dt_s)
         tremble = smooth_noise(rng, len(plan), int(self._is_arm.sum()))
         plan[:, 0, self._is_arm] += self.manner.tremble_rad * tremble
-        return plan
+        last = round(max(take.until for take in shown.takes if take.resting) / rate)
+        late = _smooth(np.clip((np.arange(len(plan)) - last) * dt_s * rate / RAMP_S, 0, 1))
+        if shift.any():
+            for side in SIDES:
+                self._bend(plan, side, late, elsewhere, last)
+        held = [take.at(rate) for take in shown.takes if not take.resting]
+        shared = (held[0].step, held[0].until) if held else (np.inf, np.inf)
+        return Followed(shown, rate, slip, elsewhere, late, plan, shared)
 
-    def _carry(self, name: str, shown: Any, here: Any) -> "Move":
-        """What takes an object from its shown place to this one.
+    def _distance(self, shown: Shown, here: dict[str, Any]) -> float:
+        """How far objects stand from where they stood in a demonstration (m, 0.1 m for a radian)."""
+        moves = [self._carry(name, shown, 0, here[name]) for name in here]
+        return sum(float(np.linalg.norm(m.shift)) + 0.1 * m.turn.magnitude() for m in moves)
+
+    def _follow(self, row: Followed, take: Take, here: dict[str, Any]) -> None:
+        """Let a hand take an object where it is now."""
+        look = min(round(take.look * row.rate), len(row.shown.action) - 1)
+        move = self._carry(take.body, row.shown, look, here[take.body], row)
+        if take.resting:
+            move = move._replace(shift=move.shift + row.slip)
+        else:
+            # In a hand it is hardly turned, and an arm stretched out straight turns its hand with difficulty.
+            move = move._replace(turn=Rotation.identity())
+        when = [take.look, max(take.look + 1, take.lead), take.until, take.end]
+        share = np.interp(np.arange(len(row.plan)), when, [0.0, 1.0, 1.0, 0.0])
+        self._bend(row.plan, take.side, _smooth(share), move, take.step)
+
+    def _carry(
+        self, name: str, shown: Shown, step: int, here: Any, row: Followed | None = None
+    ) -> Move:
+        """What takes an object from where it was shown at a step, or should be by now, to where it is.
 
         Of the turns after which the object looks the same it is the smallest.
         """
-        turns = Rotation.from_matrix(here[1] @ self._same[name] @ shown[1].T)
-        return Move(shown[0], here[0] - shown[0], turns[int(np.argmin(turns.magnitude()))])
+        position, axes = shown.position[name][step], shown.axes[name][step]
+        if row is not None:
+            share = float(row.late[min(round(step / row.rate), len(row.late) - 1)])
+            position, axes = row.elsewhere.apply(share, position, axes)
+        turns = Rotation.from_matrix(here[1] @ self._same[name] @ axes.T)
+        return Move(position, here[0] - position, turns[int(np.argmin(turns.magnitude()))])
 
     def _bend(
         self,
         plan: Float[np.ndarray, "T 2 action"],
         side: str,
-        moves: Sequence[tuple[Float[np.ndarray, " T"], "Move"]],
+        share: Float[np.ndarray, " T"],
+        move: Move,
         anchor: int,
     ) -> None:
-        """Move one arm's part of a plan, at every step by these shares of these moves.
+        """Move one arm's part of a plan, at every step by this share.
 
-        Inverse kinematics runs outwards from the anchor: at home the wrist is straight, and a search from
-        there turns it over either way.
+        Where it is whole, inverse kinematics runs outwards from the anchor; to there and from there joints
+        are led: at home and on the way the wrist is straight, and a search would turn it over either way.
         """
         reach, columns = self.reach[side], self._columns[side]
-        steps = np.arange(len(plan))
-        knots = np.unique(np.append(steps[::KNOT_STEPS], steps[-1]))
+        whole = np.flatnonzero(share == 1)
+        if not len(whole):
+            return
+        begin, end = whole[0], whole[-1]
+        knots = np.unique(np.append(np.arange(begin, end, KNOT_STEPS), end))
         offset = np.zeros((len(knots), len(columns)))
         first = int(np.argmin(np.abs(knots - anchor)))
         for outwards in (range(first, -1, -1), range(first + 1, len(knots))):
             bent = offset[first]
             for i in outwards:
                 was = plan[knots[i], 1, columns]
-                position, axes = reach.place(was)
-                parts = [
-                    (float(share[knots[i]]), move) for share, move in moves if share[knots[i]] > 0
-                ]
-                for share, move in parts:
-                    position, axes = move.apply(share, position, axes)
-                bent = reach.solve(position, axes, was + bent)[0] - was if parts else 0 * bent
+                position, axes = move.apply(1.0, *reach.place(was))
+                bent = reach.solve(position, axes, was + bent)[0] - was
                 offset[i] = bent
-        plan[:, :, columns] += PchipInterpolator(knots, offset)(steps)[:, None]
-
-    def _share(self, steps: int, when: tuple[int, int, int]) -> Float[np.ndarray, " steps"]:
-        """How much of a way belongs to an object: all around the grasp, none before begin and after end."""
-        begin, grasp, end = when
-        lead, after, ramp = (round(s / self._task.control_dt_s) for s in (LEAD_S, AFTER_S, RAMP_S))
-        begin, end = max(begin, grasp - lead - ramp), min(end, grasp + after + ramp)
-        rise, fall = max(begin + 1, grasp - lead), min(end - 1, grasp + after)
-        return _smooth(np.interp(np.arange(steps), [begin, rise, fall, end], [0.0, 1.0, 1.0, 0.0]))
-
-
-class Move(NamedTuple):
-    """A turn about a centre, then a shift."""
-
-    centre: Float[np.ndarray, "3"]
-    shift: Float[np.ndarray, "3"]
-    turn: Rotation
-
-    def apply(
-        self, share: float, position: Float[np.ndarray, "3"], axes: Float[np.ndarray, "3 3"]
-    ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
-        """Where a share of it takes a position and axes (columns)."""
-        turn = Rotation.from_rotvec(share * self.turn.as_rotvec())
-        there = self.centre + share * self.shift + turn.apply(position - self.centre)
-        return there, turn.as_matrix() @ axes
+        steps = np.arange(len(plan))
+        bends = np.stack([np.interp(steps, knots, one) for one in offset.T], axis=1)
+        plan[:, :, columns] += (share[:, None] * bends)[:, None]
 
 
 def _smooth(share: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -334,20 +371,87 @@ def generate(
     return Episodes.open(path)
 
 
+def takes(
+    position: dict[str, Float[np.ndarray, "T 3"]],
+    touched: dict[tuple[str, str], Bool[np.ndarray, " T"]],
+    dt_s: float,
+) -> list[Take]:
+    """Which hands take which objects, and when, in the order of time.
+
+    Args:
+        position: object -> where it was (m).
+        touched: (side, object) -> whether that hand touched it.
+        dt_s: control period.
+    """
+    found = []
+    for (side, body), touch in touched.items():
+        steps, path = len(touch), position[body]
+        step, moved = lasting(touch, round(TOUCH_S / dt_s)), first_moved(path)
+        if step is None or moved is None:
+            continue
+        resting = step <= moved
+        lead, ramp = (LEAD_S, RAMP_S) if resting else (HELD_LEAD_S, HELD_RAMP_S)
+        others = [other for (hand, what), other in touched.items() if what == body and hand != side]
+        held = [int(np.flatnonzero(other)[-1]) for other in others if other[step:].any()]
+        until = moved if resting else max([step, *held])
+        until = min(until + round(AFTER_S / dt_s), steps)
+        found.append(
+            Take(
+                side,
+                body,
+                look=max(0, step - round((lead + ramp) / dt_s)),
+                lead=max(0, step - round(lead / dt_s)),
+                step=step,
+                until=until,
+                end=until + round(RAMP_S / dt_s),
+                resting=resting,
+            )
+        )
+    found.sort(key=lambda take: take.step)
+    # A hand's way belongs to one object at a time.
+    for i, take in enumerate(found):
+        later = [other for other in found[i + 1 :] if other.side == take.side]
+        if later and later[0].look < take.end:
+            middle = (take.until + max(later[0].lead, take.until + 2)) // 2
+            found[i] = take._replace(end=max(middle, take.until + 1))
+            j = found.index(later[0])
+            found[j] = later[0]._replace(look=found[i].end)
+    return found
+
+
 def first_moved(path: Float[np.ndarray, "T 3"]) -> int | None:
     """The first step at which an object was elsewhere than at its start; none: it never was."""
     moved = np.linalg.norm(path - path[0], axis=1) > MOVED_M
     return int(np.argmax(moved)) if moved.any() else None
 
 
-def touching(env: BatchEnv, row: int, body: str) -> list[str]:
-    """The arms that touch an object in one row."""
-    model, data = env.row_model(row), env.row_data(row)
-    mujoco.mj_forward(model, data)
-    pairs = model.geom_bodyid[data.contact.geom]
-    own = model.body(body).id
-    others = {model.body(int(b)).name for pair in pairs if own in pair for b in pair}
-    return [side for side in SIDES if any(name.startswith(f"{side}/") for name in others)]
+def lasting(touch: Bool[np.ndarray, " T"], steps: int) -> int | None:
+    """The first step of a touch that lasts for so many steps, nearly without a gap; none: there is none."""
+    if len(touch) < steps:
+        return None
+    share = np.convolve(touch, np.ones(steps), "valid") / steps
+    enough = touch[: len(share)] & (share > 0.8)
+    return int(np.argmax(enough)) if enough.any() else None
+
+
+def touches(
+    env: BatchEnv, rows: int, bodies: Sequence[str]
+) -> dict[tuple[str, str], Bool[np.ndarray, " rows"]]:
+    """(side, object) -> in which of the first rows that arm touches it."""
+    model = env.model
+    arm = {
+        side: np.array([model.body(b).name.startswith(f"{side}/") for b in range(model.nbody)])
+        for side in SIDES
+    }
+    found = {(side, body): np.zeros(rows, bool) for side in SIDES for body in bodies}
+    for row in range(rows):
+        data = env.row_data(row)
+        mujoco.mj_forward(env.row_model(row), data)
+        pairs = model.geom_bodyid[data.contact.geom].reshape(-1, 2)
+        for (side, body), touch in found.items():
+            own = pairs == model.body(body).id
+            touch[row] = bool((own[:, ::-1] & arm[side][pairs]).any())
+    return found
 
 
 def symmetries(task: str) -> dict[str, Float[np.ndarray, "_ 3 3"]]:

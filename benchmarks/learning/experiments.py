@@ -10,7 +10,7 @@ from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 
 DEMOS = DemonstrateConfig(episodes=200)
-GENERATE = GenerateConfig(episodes=600)
+GENERATE = GenerateConfig(episodes=300)
 RETIME = RetimeConfig(rounds=2, tries=12)
 CLONE = CloneConfig()
 IMPROVE = ImproveConfig()
@@ -86,7 +86,7 @@ def _one() -> list[Experiment]:
         demos=replace(DEMOS, episodes=1),
         source="generated",
         clone=replace(CLONE, updates=15000),
-        improve=replace(IMPROVE, iterations=80),
+        improve=replace(IMPROVE, iterations=60),
     )
     tasks = ("transfer_cube", "lift_pot", "peg_insertion")
     return [replace(base, name=f"{base.name}-{task}", task=task) for task in tasks]

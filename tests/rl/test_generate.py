@@ -21,7 +21,9 @@ from regrasp.rl.generate import (
     first_moved,
     generate,
     hurried,
+    lasting,
     symmetries,
+    takes,
 )
 
 ROWS = 4
@@ -43,13 +45,20 @@ def env() -> BatchEnv:
     )
 
 
-def test_a_right_hand_takes_the_cube(follower: Follower, demos: Episodes):
+def test_the_right_hand_takes_the_cube_and_the_left_one_from_it(
+    follower: Follower, demos: Episodes
+):
     assert len(follower.shown) == len(demos)
     for shown in follower.shown:
-        (grasp,) = shown.grasps
-        assert (grasp.side, grasp.body) == ("right", "cube")
-        closed = shown.action[grasp.step, 13]
-        assert closed < 0.5 < shown.action[: grasp.step, 13].max()
+        first, second = shown.takes
+        assert [(t.side, t.body, t.resting) for t in shown.takes] == [
+            ("right", "cube", True),
+            ("left", "cube", False),
+        ]
+        for take, grip in ((first, 13), (second, 6)):
+            assert shown.action[take.step, grip] < 1 <= shown.action[: take.step, grip].max() + 1e-6
+            assert take.look <= take.lead <= take.step <= take.until <= take.end
+        assert first.end <= second.step
 
 
 def test_from_its_own_start_a_demonstration_is_repeated(
@@ -70,23 +79,18 @@ def test_at_the_grasp_the_hand_is_where_it_was_shown_to_the_object(
     env.begin(keys)
     view = env.view()
     follower.start(view, seeds(keys))
-    shown = [
-        _beside(follower, s.reached, s.grasps[0].step, *s.start["cube"]) for s in follower.shown
-    ]
+    follower.act(0, view)
+    same = Rotation.create_group("O").as_matrix()
     for row in range(ROWS):
         here = np.asarray(view.body_pos["cube"][row], float)
         turn = Rotation.from_quat(np.asarray(view.body_quat["cube"][row], float), scalar_first=True)
-        path = follower.plans[row, :, 1]
-        carried = [
-            _beside(follower, path, s.grasps[0].step, here, turn.as_matrix())
-            for s in follower.shown
-        ]
-        # As in one of the demonstrations, up to a turn after which the cube looks the same.
-        same = Rotation.create_group("O").as_matrix()
-        apart = [
-            np.linalg.norm(a - same @ b, axis=1).min() for a, b in zip(carried, shown, strict=True)
-        ]
-        assert min(apart) < 1e-3
+        found = follower.rows[row]
+        step = found.shown.takes[0].step
+        carried = _beside(follower, found.plan[:, 1], step, here, turn.as_matrix())
+        cube = found.shown.position["cube"][0], found.shown.axes["cube"][0]
+        shown = _beside(follower, found.shown.reached, step, *cube)
+        # As it was shown, up to a turn after which the cube looks the same.
+        assert np.linalg.norm(carried - same @ shown, axis=1).min() < 1.5e-3
 
 
 def _beside(
@@ -108,6 +112,29 @@ def test_an_object_looks_the_same_after_its_symmetries(task: str, counts: dict[s
         products = (turns[:, None] @ turns[None]).reshape(-1, 3, 3)
         gaps = np.abs(products[:, None] - turns[None]).max(axis=(2, 3)).min(axis=1)
         assert gaps.max() < 1e-6  # A group: two symmetries in a row are one.
+
+
+def test_a_touch_counts_once_it_lasts():
+    touch = np.zeros(50, bool)
+    assert lasting(touch, 10) is None
+    touch[5:9] = True  # A brush.
+    touch[20:40] = True
+    touch[24] = False  # A slip.
+    assert lasting(touch, 10) == 20
+    assert lasting(touch[:4], 10) is None
+
+
+def test_a_hand_that_takes_from_the_table_looks_before_one_that_takes_from_a_hand():
+    steps = np.arange(300)
+    path = np.zeros((300, 3))
+    path[120:, 2] = np.minimum(0.01 * (steps[120:] - 119), 0.2)
+    touched = {("right", "cube"): (steps > 100) & (steps < 250), ("left", "cube"): steps > 220}
+    first, second = takes({"cube": path}, touched, 0.02)
+    assert (first.side, first.resting, first.step, first.look) == ("right", True, 101, 0)
+    assert first.until == 121 + 10
+    assert (second.side, second.resting, second.step) == ("left", False, 221)
+    assert second.until == 249 + 10
+    assert not takes({"cube": 0 * path}, touched, 0.02)  # It never moved: nobody took it.
 
 
 def test_an_object_is_moved_once_it_is_elsewhere():
@@ -159,11 +186,12 @@ def test_tries_differ_in_slips_and_pace(demos: Episodes, env: BatchEnv):
     env.restore(demos.snapshots(1)[np.zeros(ROWS, int)])
     follower = Follower(demos, HUMAN, fastest=1.5)
     follower.start(env.view(), np.arange(ROWS))
-    plans = follower.plans[:, :, 1]
-    assert len(np.unique(plans[:, -1].round(6), axis=0)) == ROWS
+    ends = np.stack([row.plan[-1, 1] for row in follower.rows])
+    assert len(np.unique(ends.round(6), axis=0)) == ROWS
     again = Follower(demos, HUMAN, fastest=1.5)
     again.start(env.view(), np.arange(ROWS)[::-1])
-    np.testing.assert_array_equal(again.plans[::-1], follower.plans)
+    for one, other in zip(follower.rows, again.rows[::-1], strict=True):
+        np.testing.assert_array_equal(one.plan, other.plan)
 
 
 def test_a_hurried_plan_leads_by_the_lag():
