@@ -120,7 +120,7 @@ def draw_curves(groups: Mapping[str, Sequence[Run]], form: Literal["svg", "png"]
                     x, reach = run.series("env_steps", "reach")
                     if what == "start_fraction" and (reach < 1).any():
                         panel.plot(x / 1e6, reach, color=_look(i)["color"], ls=":", lw=1.0)
-                        label = "share of groups from starts (dotted: how far those are let out)"
+                        label = "share of groups from starts (dotted: reach)"
             panel.set(xlabel="environment steps (millions)", ylabel=label, ylim=(0, 1.02))
         for panel in (*top, *bottom):
             panel.grid(color=GRID, lw=0.6)

@@ -175,7 +175,8 @@ def _collect(
     while stored < config.episodes:
         if len(attempts) >= PATIENCE * config.episodes:
             raise InputError(
-                f"the expert succeeded in {stored} of {len(attempts)} attempts: narrow the table"
+                f"{stored} of {len(attempts)} attempts succeeded, too few to go on: narrow the table, or "
+                "show the task otherwise"
             )
         # As many as are missing, and those that will fail: the last ones may be played in vain.
         rate = (stored + 1) / (len(attempts) + 1)

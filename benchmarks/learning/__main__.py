@@ -13,7 +13,6 @@ Judged are 1000 episodes on a seed that nothing else uses, nominal and under the
 """
 
 import json
-import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from regrasp.rl.drift import Neighbours, drift
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import PlayConfig, evaluate
 from regrasp.rl.experts import load_expert
-from regrasp.road import Road
+from regrasp.road import Road, hardware
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 10_000
@@ -264,9 +263,7 @@ def divided(curves: dict[str, list[dict[str, Any]]]) -> Table:
     parts = ("starts", "physics", "control and observation", "policy", "update", "cores idle")
     for head in ("experiment", "an iteration", *parts):
         table.add_column(head)
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = hardware()["cores"]
     for name, rows in curves.items():
         names = ("start_s", "engine_s", "policy_s", "update_s", "rollout_s", "cpu_s")
         start, engine, policy, update, rollout, cpu = (sum(row[n] for row in rows) for n in names)

@@ -117,23 +117,11 @@ class Road:
 
     def retime(self, config: RetimeConfig) -> Episodes:
         """Make faster copies of the demonstrations."""
-        folder = self.folder / "retimed"
-        if self._settled("retime", config) and (folder / "meta" / "info.json").exists():
-            return Episodes.open(folder)
-        shown = self.shown()
-        self._keep("retime", config)
-        with self._clock("retime"):
-            return retime(shown, folder, config, self.progress("retime"))
+        return self._made("retime", "retimed", config, retime)
 
     def generate(self, config: GenerateConfig) -> Episodes:
         """Make more demonstrations of those that there are."""
-        folder = self.folder / "generated"
-        if self._settled("generate", config) and (folder / "meta" / "info.json").exists():
-            return Episodes.open(folder)
-        shown = self.shown()
-        self._keep("generate", config)
-        with self._clock("generate"):
-            return generate(shown, folder, config, self.progress("generate"))
+        return self._made("generate", "generated", config, generate)
 
     def clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """Clone the demonstrations."""
@@ -287,6 +275,16 @@ class Road:
         return read_json(path, "times") if path.exists() else {}
 
     # ---- inside ----
+
+    def _made(self, stage: str, name: str, config: Any, make: Callable[..., Episodes]) -> Episodes:
+        """Other episodes that are made of the demonstrations, once."""
+        folder = self.folder / name
+        if self._settled(stage, config) and (folder / "meta" / "info.json").exists():
+            return Episodes.open(folder)
+        shown = self.shown()
+        self._keep(stage, config)
+        with self._clock(stage):
+            return make(shown, folder, config, self.progress(stage))
 
     def _measure(self, recordings: Path, path: Path) -> None:
         from regrasp.assets import load_arm
