@@ -36,8 +36,12 @@ LEAD_S, RAMP_S = 0.8, 1.5
 """A hand's way is wholly the object's from so long before it takes it, after passing over in this time."""
 HELD_LEAD_S, HELD_RAMP_S = 0.9, 0.6
 """The same where another hand holds the object."""
+AGAIN_S = 0.2
+"""What another hand holds is looked at again after this time: it is still moving, and its arm sags."""
 AFTER_S = 0.2
 """And stays so for this long after the object has been lifted, or let go by the other hand."""
+LEAVE_S, LEAVE_M = 1.0, 0.08
+"""A demonstration ends with success, when a hand has hardly let go: it goes on straight back, so far in this time."""
 STILL_RAD_S = 0.06
 """A joint slower than this shows its sag, not its lag."""
 MANNER = Manner(slip_m=0.001, meet_spread_m=0.005, pace_spread=0.0, pause_s=0.0)
@@ -183,17 +187,19 @@ class Follower:
         """
         self.rows = []
         self._due: dict[int, list[tuple[int, Take]]] = {}
+        self._led: dict[tuple[int, Take], Float[np.ndarray, "3"]] = {}
         for row, seed in enumerate(seeds):
             one = self._begin(self._seen(view, row), np.random.default_rng(int(seed)))
             self.rows.append(one)
             for take in one.shown.takes:
                 take = take.at(one.rate)
-                self._due.setdefault(take.look, []).append((row, take))
+                for look in self._looks(take):
+                    self._due.setdefault(look, []).append((row, take))
         self._correction = np.zeros((len(self.rows), len(self._is_arm)))
 
     def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]:
         for row, take in self._due.get(step, []):
-            self._follow(self.rows[row], take, self._seen(view, row))
+            self._follow(step, row, take, self._seen(view, row))
         command, expected = self._at(step).swapaxes(0, 1)
         speed = np.abs(expected - self._at(max(0, step - 1))[:, 1]) / self._task.control_dt_s
         still = np.maximum(speed, np.abs(np.asarray(view.joint_vel))) < STILL_RAD_S
@@ -227,8 +233,33 @@ class Follower:
         axes = {name: _matrices(view.body_quat[name]) for name in names}
         action, arms = episodes[number].action, self._is_arm
         lag_s = servo_lag_s(action[:, arms], joints[:, arms], self._task.control_dt_s)
-        found = takes(position, touches(env, len(stack), names), self._task.control_dt_s)
+        touched = touches(env, len(stack), names)
+        found = takes(position, touched, self._task.control_dt_s)
+        for side in letting_go(touched, round(LEAVE_S / self._task.control_dt_s)):
+            away = self._away(side, joints[-1])
+            action = np.concatenate([action, action[-1] + away])
+            joints = np.concatenate([joints, joints[-1] + away])
+        still = len(action) - len(stack)
+        position, axes = (
+            {
+                name: np.concatenate([path, path[-1:].repeat(still, axis=0)])
+                for name, path in of.items()
+            }
+            for of in (position, axes)
+        )
         return Shown(action, joints, lag_s, position, axes, tuple(found))
+
+    def _away(
+        self, side: str, joints: Float[np.ndarray, " action"]
+    ) -> Float[np.ndarray, "T action"]:
+        """A hand goes straight back: by how much the joints change, at every step."""
+        columns, reach = self._columns[side], self.reach[side]
+        position, axes = reach.place(joints[columns])
+        there = reach.solve(position - LEAVE_M * axes[:, 0], axes, joints[columns])[0]
+        share = _smooth(np.linspace(0, 1, round(LEAVE_S / self._task.control_dt_s)))
+        moved = np.zeros((len(share), len(joints)))
+        moved[:, columns] = share[:, None] * (there - joints[columns])
+        return moved
 
     # ---- carrying over ----
 
@@ -257,16 +288,28 @@ class Follower:
         moves = [self._carry(name, shown, 0, here[name]) for name in here]
         return sum(float(np.linalg.norm(m.shift)) + 0.1 * m.turn.magnitude() for m in moves)
 
-    def _follow(self, row: Followed, take: Take, here: dict[str, Any]) -> None:
+    def _looks(self, take: Take) -> range:
+        """When a hand looks where to go: once at what lies, again and again at what another hand holds."""
+        if take.resting:
+            return range(take.look, take.look + 1)
+        again = round(AGAIN_S / self._task.control_dt_s)
+        return range(take.look, max(take.look + 1, take.step - 2 * again), again)
+
+    def _follow(self, step: int, number: int, take: Take, here: dict[str, Any]) -> None:
         """Let a hand take an object where it is now."""
-        look = min(round(take.look * row.rate), len(row.shown.action) - 1)
+        row = self.rows[number]
+        look = min(round(step * row.rate), len(row.shown.action) - 1)
         move = self._carry(take.body, row.shown, look, here[take.body], row)
+        whole = take.lead
         if take.resting:
             move = move._replace(shift=move.shift + row.slip)
         else:
             # In a hand it is hardly turned, and an arm stretched out straight turns its hand with difficulty.
-            move = move._replace(turn=Rotation.identity())
-        when = [take.look, max(take.look + 1, take.lead), take.until, take.end]
+            led = self._led.get((number, take), np.zeros(3))
+            self._led[number, take] = move.shift
+            move = move._replace(shift=move.shift - led, turn=Rotation.identity())
+            whole = max(take.lead, step + round(AGAIN_S / self._task.control_dt_s))
+        when = [step, max(step + 1, whole), take.until, take.end]
         share = np.interp(np.arange(len(row.plan)), when, [0.0, 1.0, 1.0, 0.0])
         self._bend(row.plan, take.side, _smooth(share), move, take.step)
 
@@ -409,6 +452,23 @@ def takes(
             j = found.index(later[0])
             found[j] = later[0]._replace(look=found[i].end)
     return found
+
+
+def letting_go(touched: dict[tuple[str, str], Bool[np.ndarray, " T"]], steps: int) -> list[str]:
+    """The hands that in the last so many steps let go of what another hand has."""
+    return sorted(
+        {
+            side
+            for (side, body), touch in touched.items()
+            if touch[-steps:].any()
+            and not touch[-1]
+            and any(
+                other[-1]
+                for (hand, what), other in touched.items()
+                if what == body and hand != side
+            )
+        }
+    )
 
 
 def first_moved(path: Float[np.ndarray, "T 3"]) -> int | None:

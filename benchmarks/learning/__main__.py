@@ -13,6 +13,7 @@ Judged are 1000 episodes on a seed that nothing else uses, nominal and under the
 """
 
 import json
+import shutil
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -81,30 +82,38 @@ def data_of(one: Experiment, folder: Path) -> Road:
 
 def run(one: Experiment, config: Learning) -> dict[str, Any]:
     """Train and judge one experiment; what is there is not done again."""
-    data = data_of(one, config.folder)
-    shown = data.folder / one.source
-    road = Road(one.task, one.seed, config.folder / one.name, show)
-    road.clone(replace(one.clone, seed=one.seed, data=str(shown)))
-    if one.improve:
-        road.improve(replace(one.improve, seed=one.seed))
-    bundles = road.export()
-    found = []
-    for policy, bundle in bundles.items():
-        plays = one.plays if policy != "clone" or not one.improve else (PlayConfig(),)
-        found += [
-            judged(one, policy, bundle, play, physics, config, road.folder)
-            for play in plays
-            for physics in ("table", "nominal")
-        ]
+    shown = data_of(one, config.folder).folder / one.source
+    base = Road(one.task, one.seed, config.folder / one.cloned, show)
+    base.clone(replace(one.clone, seed=one.seed, data=str(shown)))
+    bundle = base.export()["clone"]
+    plays = (PlayConfig(),) if one.improve else one.plays
     result = {"name": one.name, "task": one.task, "seed": one.seed, "data": one.data}
-    result |= {"source": one.source, "judged": found, "seconds": road.spent()}
-    result["demonstrations"] = times_of(shown)
+    result |= {"source": one.source, "judged": judgements(one, "clone", bundle, plays, config)}
+    result |= {"seconds": base.spent(), "demonstrations": times_of(shown)}
+    if one.drift:
+        result["drift"] = drift_of(one, bundle, shown, base.folder)
     if one.improve:
+        road = Road(one.task, one.seed, config.folder / one.name, show)
+        if not (road.folder / "clone").exists():
+            shutil.copytree(base.folder / "clone", road.folder / "clone")
+        road.improve(replace(one.improve, seed=one.seed))
+        bundle = road.export()["improved"]
+        result["judged"] += judgements(one, "improved", bundle, one.plays, config)
         result["curve"] = read_lines(road.folder / "improve" / "metrics.jsonl")
         result["improve"] = asdict(one.improve)
-    if one.drift:
-        result["drift"] = drift_of(one, bundles["clone"], shown, road.folder)
+        result["seconds"] |= road.spent()
     return result
+
+
+def judgements(
+    one: Experiment, policy: str, bundle: Path, plays: tuple[PlayConfig, ...], config: Learning
+) -> list[dict[str, Any]]:
+    """A policy under both physics, played in these ways."""
+    return [
+        judged(one, policy, bundle, play, physics, config)
+        for play in plays
+        for physics in ("table", "nominal")
+    ]
 
 
 def judged(
@@ -114,12 +123,11 @@ def judged(
     play: PlayConfig,
     physics: str,
     config: Learning,
-    folder: Path,
 ) -> dict[str, Any]:
-    """One judgement, kept in a file."""
+    """One judgement, kept in a file of the run that made the bundle."""
     special = {k: v for k, v in asdict(play).items() if v != getattr(PlayConfig(), k)}
     name = "-".join([policy, physics, *(f"{k}={v}" for k, v in special.items())])
-    path = folder / "final" / f"{name}.json"
+    path = bundle.parents[1] / "final" / f"{name}.json"
     if path.exists():
         found = read_json(path, "judgement")
         if found["episodes"] >= config.episodes:

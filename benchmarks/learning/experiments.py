@@ -1,5 +1,6 @@
 """The experiments: what is cloned, how it is improved, and how the result is played and judged."""
 
+import hashlib
 from dataclasses import dataclass, replace
 
 from regrasp.rl.clone import CloneConfig
@@ -39,6 +40,13 @@ class Experiment:
     def data(self) -> str:
         """Name of its data set: experiments with equal demonstrations share one."""
         return f"{self.task}-{self.demos.episodes}"
+
+    @property
+    def cloned(self) -> str:
+        """Name of its clone: experiments that clone the same in the same way share one."""
+        settings = repr((self.demos, self.clone)).encode()
+        digest = hashlib.sha256(settings).hexdigest()[:6]
+        return f"{self.data}-{self.source}-{self.clone.family}-{digest}-{self.seed}"
 
 
 def seeds(one: Experiment, count: int) -> list[Experiment]:

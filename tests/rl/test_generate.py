@@ -15,6 +15,7 @@ from regrasp.rl.demonstrate import seeds
 from regrasp.rl.episodes import Episodes, EpisodeWriter
 from regrasp.rl.experts.script import FLAWLESS, HUMAN
 from regrasp.rl.generate import (
+    LEAVE_M,
     MOVED_M,
     Follower,
     GenerateConfig,
@@ -22,6 +23,7 @@ from regrasp.rl.generate import (
     generate,
     hurried,
     lasting,
+    letting_go,
     symmetries,
     takes,
 )
@@ -135,6 +137,27 @@ def test_a_hand_that_takes_from_the_table_looks_before_one_that_takes_from_a_han
     assert (second.side, second.resting, second.step) == ("left", False, 221)
     assert second.until == 249 + 10
     assert not takes({"cube": 0 * path}, touched, 0.02)  # It never moved: nobody took it.
+
+
+def test_who_lets_go_of_what_another_hand_has_is_known():
+    steps = np.arange(100)
+    had = {
+        ("right", "cube"): steps < 90,
+        ("left", "cube"): steps > 60,
+        ("right", "pot"): steps < 95,
+    }
+    assert letting_go(had, 20) == ["right"]
+    assert letting_go(had, 5) == []  # It has long been gone.
+    assert letting_go({**had, ("left", "cube"): steps < 80}, 20) == []  # Nobody has it.
+    assert letting_go({**had, ("right", "cube"): steps < 101}, 20) == []  # Both have it.
+
+
+def test_after_its_end_the_hand_that_let_go_goes_back(follower: Follower, demos: Episodes):
+    for shown, length in zip(follower.shown, demos.lengths, strict=True):
+        end, after = shown.reached[length - 1], shown.reached[-1]
+        np.testing.assert_array_equal(end[:7], after[:7])
+        (here, axes), (there, _) = (follower.reach["right"].place(at[7:13]) for at in (end, after))
+        np.testing.assert_allclose(there - here, -LEAVE_M * axes[:, 0], atol=1e-3)
 
 
 def test_an_object_is_moved_once_it_is_elsewhere():
