@@ -16,8 +16,8 @@ help:  ## what can be made
 demo: $(STAMP)  ## the whole road on one task, then where the report is
 	$(BIN)/regrasp run transfer_cube
 
-test: $(STAMP)  ## the fast tests
-	$(BIN)/pytest
+test: $(STAMP)  ## the fast tests, a file at a time on every core
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/pytest -m slow
