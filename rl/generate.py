@@ -41,7 +41,7 @@ AGAIN_S = 0.2
 AFTER_S = 0.2
 """And stays so for this long after the object has been lifted, or let go by the other hand."""
 LEAVE_S, LEAVE_M = 1.0, 0.08
-"""A demonstration ends with success, when a hand has hardly let go: it goes on straight back, so far in this time."""
+"""A demonstration ends with success, when a hand has hardly let go: it then goes straight back, so far."""
 STILL_RAD_S = 0.06
 """A joint slower than this shows its sag, not its lag."""
 MANNER = Manner(slip_m=0.001, meet_spread_m=0.005, pace_spread=0.0, pause_s=0.0)
@@ -187,7 +187,7 @@ class Follower:
         """
         self.rows = []
         self._due: dict[int, list[tuple[int, Take]]] = {}
-        self._led: dict[tuple[int, Take], Float[np.ndarray, "3"]] = {}
+        self._led: dict[tuple[int, Take], np.ndarray] = {}
         for row, seed in enumerate(seeds):
             one = self._begin(self._seen(view, row), np.random.default_rng(int(seed)))
             self.rows.append(one)

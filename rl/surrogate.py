@@ -23,11 +23,11 @@ from regrasp.rl.policies import Noise, Params, Policy, Trace
 class SurrogateConfig:
     """How an iteration's decisions change the policy."""
 
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-5
     """Of Adam, at first; it falls to 0 in a straight line."""
-    passes: int = 3
+    passes: int = 2
     """Times that an iteration's decisions are used."""
-    minibatch: int = 512
+    minibatch: int = 1024
     """Decisions in a gradient step."""
     clip_low: float = 0.2
     """The likelihood ratio counts down to 1 - this."""

@@ -77,9 +77,7 @@ def _clones() -> list[Experiment]:
 
 
 def _improved() -> list[Experiment]:
-    transfer = Experiment(
-        "improve-transfer_cube", "transfer_cube", source="retimed", improve=IMPROVE
-    )
+    transfer = Experiment("improve-transfer_cube", "transfer_cube", improve=IMPROVE)
     others = ("peg_insertion", "hand_over", "lift_pot", "tidy")
     return [
         *seeds(transfer, 3),
@@ -94,7 +92,7 @@ def _one() -> list[Experiment]:
         demos=replace(DEMOS, episodes=1),
         source="generated",
         clone=replace(CLONE, updates=15000),
-        improve=replace(IMPROVE, iterations=60),
+        improve=replace(IMPROVE, iterations=90),
     )
     tasks = ("transfer_cube", "lift_pot", "peg_insertion")
     return [replace(base, name=f"{base.name}-{task}", task=task) for task in tasks]
@@ -117,14 +115,14 @@ def _speed() -> list[Experiment]:
 
 def _identity() -> list[Experiment]:
     """From one clone: what groups of identical states, and the choice of states, are worth."""
-    short = replace(IMPROVE, iterations=60)
+    short = replace(IMPROVE, iterations=40)
+    critic = replace(short, advantage="gae")
     variants = {
         "identical": short,
         "no-curriculum": replace(short, curriculum=False),
         "different-states": replace(short, identical=False),
-        "ppo": replace(
-            short, curriculum=False, groups=0, fresh=short.rows, places=0, advantage="gae"
-        ),
+        "ppo": replace(critic, curriculum=False, groups=0, fresh=short.rows, places=0),
+        "critic": critic,
         "physics-across": replace(short, physics="try"),
         "residual": replace(short, residual=True),
     }
