@@ -204,9 +204,16 @@ class Improver:
             return load_tree(folder / "params.npz", self._params(self._state.weights.net))
         metrics = self._resume(folder)
         started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
-        config, judged = self._config, ""
+        config, judged, reached = self._config, "", False
         with closing(Events(folder, int(self._state.iteration))) as events:
-            while self._state.iteration < config.iterations:
+            if not metrics:
+                # What is to be improved is judged first: nothing worse than that is kept.
+                rate = self._judge()
+                row = {"iteration": 0, "env_steps": 0, "episodes": 0, "judged": rate._asdict()}
+                metrics.append({**row, "wall_s": round(time.monotonic() - started, 2)})
+                events.add(0, metrics[0])
+                judged, reached = f", judged {rate}", rate.low >= config.goal
+            while self._state.iteration < config.iterations and not reached:
                 try:
                     row = self._iterate()
                 except InputError:
@@ -224,8 +231,6 @@ class Improver:
                 if done % config.checkpoint_every == 0 and not reached:
                     self._save(folder, metrics)
                 progress(done, config.iterations, f"tries {row['success']:.0%}{judged}")
-                if reached:
-                    break
         params = self._params(self._state.best.net)
         write_lines(folder / "metrics.jsonl", metrics)
         save_tree(folder / "params.npz", params)
@@ -413,16 +418,17 @@ class Improver:
         Raises:
             InputError: after PATIENCE iterations without a single success.
         """
-        if len(metrics) != PATIENCE or any(row["success"] for row in metrics):
+        tried = metrics[1:]
+        if len(tried) != PATIENCE or any(row["success"] for row in tried):
             return
-        tried = f"{metrics[-1]['episodes']} tries and not one success"
+        found = f"{metrics[-1]['episodes']} tries and not one success"
         if len(self._moments):
             raise InputError(
-                f"{tried}, not even from the kept states near the end of a demonstration: train the "
+                f"{found}, not even from the kept states near the end of a demonstration: train the "
                 "clone for longer, or look whether the demonstrations replay"
             )
         raise InputError(
-            f"{tried} from the task's own starts, and there are no kept states to begin with: give "
+            f"{found} from the task's own starts, and there are no kept states to begin with: give "
             "demonstrations with states, keep the curriculum on, or train the clone for longer"
         )
 

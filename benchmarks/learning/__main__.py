@@ -272,7 +272,7 @@ def divided(curves: dict[str, list[dict[str, Any]]]) -> Table:
     for head in ("experiment", "an iteration", *parts):
         table.add_column(head)
     cores = hardware()["cores"]
-    for name, rows in curves.items():
+    for name, (_, *rows) in curves.items():
         names = ("start_s", "engine_s", "policy_s", "update_s", "rollout_s", "cpu_s")
         start, engine, policy, update, rollout, cpu = (sum(row[n] for row in rows) for n in names)
         wall = rollout + update
