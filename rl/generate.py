@@ -8,7 +8,7 @@ asked again.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +16,19 @@ import mujoco
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Float, Float32, Int
+from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from regrasp.assets import SIDES
 from regrasp.envs import BatchEnv, View, episode_keys, load_task
 from regrasp.errors import InputError, check_positive
 from regrasp.randomization import randomizer_for
-from regrasp.rl.demonstrate import DemonstrateConfig, Progress, demonstrate, first_rows
+from regrasp.rl.demonstrate import ROLE, DemonstrateConfig, Progress, demonstrate, first_rows, seeds
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.experts.ik import Reach
 from regrasp.rl.experts.script import CORRECTION_PER_S, Manner, smooth_noise
 from regrasp.rl.retime import servo_lag_s
+from regrasp.rl.rollout import Track
 
 MOVED_M = 0.01
 """An object this far from its start has been moved."""
@@ -44,6 +46,12 @@ LEAVE_S, LEAVE_M = 1.0, 0.08
 """A demonstration ends with success, when a hand has hardly let go: it then goes straight back, so far."""
 STILL_RAD_S = 0.06
 """A joint slower than this shows its sag, not its lag."""
+PROBE_M = 0.005
+"""Spread of the grasps that are tried to find the one to aim at."""
+STAY = 0.5
+"""What it costs to aim one spread beside what was shown: half of this, in the logarithm of the odds."""
+FIRST_PROBE = 2**30
+"""Number of the first episode that is a probe: no demonstration is made of it."""
 MANNER = Manner(slip_m=0.001, meet_spread_m=0.005, pace_spread=0.0, pause_s=0.0)
 """What was shown has slips of its own: with a person's on top 15 % of 128 cubes were not lifted, so 5 %."""
 KNOT_STEPS = 10
@@ -58,13 +66,17 @@ class GenerateConfig:
     """Successful episodes to make."""
     fastest: float = 1.3
     """Episodes are played up to this many times faster than they were shown."""
+    probes: int = 512
+    """Tries, with grasps beside those that were shown, from which it is learned where to aim; 0: as shown."""
     seed: int = 0
     """Of starts, randomisation, noise, and how each try differs from what was shown."""
 
     def __post_init__(self) -> None:
         check_positive(self, ("episodes",))
-        if not self.fastest >= 1:
-            raise InputError(f"fastest {self.fastest}: choose 1 or more")
+        if not (self.fastest >= 1 and self.probes >= 0):
+            raise InputError(
+                f"fastest {self.fastest} and probes {self.probes}: choose fastest >= 1 and probes >= 0"
+            )
 
 
 class Take(NamedTuple):
@@ -104,6 +116,8 @@ class Shown(NamedTuple):
     axes: dict[str, Float[np.ndarray, "T 3 3"]]
     """How they were turned, as columns."""
     takes: tuple[Take, ...]
+    aims: Float[np.ndarray, "takes 3"]
+    """By how much hands take beside where they were shown to, in their own axes (m)."""
 
 
 class Move(NamedTuple):
@@ -127,7 +141,8 @@ class Followed(NamedTuple):
 
     shown: Shown
     rate: float
-    slip: Float[np.ndarray, "3"]
+    slips: Float[np.ndarray, "takes 3"]
+    """Of the hands, beside where they aim, in their own axes (m)."""
     elsewhere: Move
     late: Float[np.ndarray, " T"]
     """How much of it, at every step of the plan."""
@@ -157,7 +172,8 @@ class Follower:
         Raises:
             InputError: in none of them a hand takes an object.
         """
-        self._task, self.manner, self._fastest = load_task(episodes.task), manner, fastest
+        self._name, self._task = episodes.task, load_task(episodes.task)
+        self.manner, self._fastest = manner, fastest
         workcell = self._task.workcell()
         self.reach = {side: Reach(workcell, side) for side in SIDES}
         first = 0
@@ -186,20 +202,19 @@ class Follower:
             seeds: one integer per row, for slips, spread, pace and tremble.
         """
         self.rows = []
-        self._due: dict[int, list[tuple[int, Take]]] = {}
-        self._led: dict[tuple[int, Take], np.ndarray] = {}
+        self._due: dict[int, list[tuple[int, int]]] = {}
+        self._led: dict[tuple[int, int], np.ndarray] = {}
         for row, seed in enumerate(seeds):
             one = self._begin(self._seen(view, row), np.random.default_rng(int(seed)))
             self.rows.append(one)
-            for take in one.shown.takes:
-                take = take.at(one.rate)
-                for look in self._looks(take):
-                    self._due.setdefault(look, []).append((row, take))
+            for number, take in enumerate(one.shown.takes):
+                for look in self._looks(take.at(one.rate)):
+                    self._due.setdefault(look, []).append((row, number))
         self._correction = np.zeros((len(self.rows), len(self._is_arm)))
 
     def act(self, step: int, view: View) -> Float32[np.ndarray, "rows action"]:
-        for row, take in self._due.get(step, []):
-            self._follow(step, row, take, self._seen(view, row))
+        for row, number in self._due.get(step, []):
+            self._follow(step, row, number, self._seen(view, row))
         command, expected = self._at(step).swapaxes(0, 1)
         speed = np.abs(expected - self._at(max(0, step - 1))[:, 1]) / self._task.control_dt_s
         still = np.maximum(speed, np.abs(np.asarray(view.joint_vel))) < STILL_RAD_S
@@ -220,6 +235,35 @@ class Follower:
             )
             for name in self.shown[0].position
         }
+
+    def probe(self, tries: int, seed: int) -> None:
+        """Learn from tries where to aim: under the table's physics what was shown may be a poor grasp.
+
+        Args:
+            tries: how many, with grasps up to a few `PROBE_M` beside those shown.
+            seed: of starts, physics and grasps.
+        """
+        env = BatchEnv(
+            self._task,
+            tries,
+            randomizer=randomizer_for(self._name, "table"),
+            autoreset=AutoresetMode.DISABLED,
+        )
+        keys = np.asarray(episode_keys(seed, ROLE, FIRST_PROBE, tries))
+        env.begin(keys)
+        manner, self.manner = self.manner, replace(self.manner, slip_m=PROBE_M)
+        self.start(env.view(), seeds(keys))
+        self.manner, track = manner, Track(env)
+        for step in range(env.horizon):
+            if env.done.all():
+                break
+            track.step(env.step(self.act(step, env.view())))
+        success = track.outcomes().success
+        for i, shown in enumerate(self.shown):
+            mine = np.flatnonzero([row.shown is shown for row in self.rows])
+            slips = np.reshape([self.rows[row].slips for row in mine], (len(mine), -1))
+            aim = PROBE_M * aimed(slips / PROBE_M, success[mine])
+            self.shown[i] = shown._replace(aims=aim.reshape(-1, 3))
 
     # ---- what was shown ----
 
@@ -247,7 +291,8 @@ class Follower:
             }
             for of in (position, axes)
         )
-        return Shown(action, joints, lag_s, position, axes, tuple(found))
+        aims = np.zeros((len(found), 3))
+        return Shown(action, joints, lag_s, position, axes, tuple(found), aims)
 
     def _away(
         self, side: str, joints: Float[np.ndarray, " action"]
@@ -269,7 +314,7 @@ class Follower:
         rate, dt_s = rng.uniform(1, self._fastest), self._task.control_dt_s
         shift = rng.normal(0, self.manner.meet_spread_m, 3)
         elsewhere = Move(np.zeros(3), shift, Rotation.identity())
-        slip = np.append(rng.normal(0, self.manner.slip_m, 2), 0.0)
+        slips = rng.normal(0, self.manner.slip_m, (len(shown.takes), 3))
         plan = np.stack([shown.action, shown.reached], axis=1).astype(float)
         plan = hurried(plan, rate, shown.lag_s, dt_s)
         tremble = smooth_noise(rng, len(plan), int(self._is_arm.sum()))
@@ -281,7 +326,7 @@ class Follower:
                 self._bend(plan, side, late, elsewhere, last)
         held = [take.at(rate) for take in shown.takes if not take.resting]
         shared = (held[0].step, held[0].until) if held else (np.inf, np.inf)
-        return Followed(shown, rate, slip, elsewhere, late, plan, shared)
+        return Followed(shown, rate, slips, elsewhere, late, plan, shared)
 
     def _distance(self, shown: Shown, here: dict[str, Any]) -> float:
         """How far objects stand from where they stood in a demonstration (m, 0.1 m for a radian)."""
@@ -295,19 +340,23 @@ class Follower:
         again = round(AGAIN_S / self._task.control_dt_s)
         return range(take.look, max(take.look + 1, take.step - 2 * again), again)
 
-    def _follow(self, step: int, number: int, take: Take, here: dict[str, Any]) -> None:
+    def _follow(self, step: int, number: int, which: int, here: dict[str, Any]) -> None:
         """Let a hand take an object where it is now."""
         row = self.rows[number]
-        look = min(round(step * row.rate), len(row.shown.action) - 1)
-        move = self._carry(take.body, row.shown, look, here[take.body], row)
+        shown, take = row.shown, row.shown.takes[which]
+        look = min(round(step * row.rate), len(shown.action) - 1)
+        move = self._carry(take.body, shown, look, here[take.body], row)
+        _, axes = self.reach[take.side].place(shown.reached[take.step, self._columns[take.side]])
+        beside = axes @ (shown.aims[which] + row.slips[which])
+        take = take.at(row.rate)
         whole = take.lead
         if take.resting:
-            move = move._replace(shift=move.shift + row.slip)
+            move = move._replace(shift=move.shift + move.turn.apply(beside))
         else:
             # In a hand it is hardly turned, and an arm stretched out straight turns its hand with difficulty.
-            led = self._led.get((number, take), np.zeros(3))
-            self._led[number, take] = move.shift
-            move = move._replace(shift=move.shift - led, turn=Rotation.identity())
+            shift, led = move.shift + beside, self._led.get((number, which), np.zeros(3))
+            self._led[number, which] = shift
+            move = move._replace(shift=shift - led, turn=Rotation.identity())
             whole = max(take.lead, step + round(AGAIN_S / self._task.control_dt_s))
         when = [step, max(step + 1, whole), take.until, take.end]
         share = np.interp(np.arange(len(row.plan)), when, [0.0, 1.0, 1.0, 0.0])
@@ -360,6 +409,29 @@ class Follower:
         plan[:, :, columns] += (share[:, None] * bends)[:, None]
 
 
+def aimed(
+    beside: Float[np.ndarray, "tries n"], success: Bool[np.ndarray, " tries"]
+) -> Float[np.ndarray, " n"]:
+    """Where success is likeliest, from tries around 0 with a spread of 1.
+
+    The log-odds are taken for a sum of concave parabolas, one for each direction, fitted with a weak pull
+    towards no effect; the aim is their highest point, less what it costs to leave 0: see `STAY`.
+    """
+    count = beside.shape[1]
+
+    def odds(weights: np.ndarray) -> np.ndarray:
+        base, slope, bend = weights[0], weights[1 : 1 + count], weights[1 + count :]
+        return base + beside @ slope + beside**2 @ bend
+
+    def loss(weights: np.ndarray) -> float:
+        found = odds(weights)
+        return float(np.sum(np.logaddexp(0, found) - success * found) + np.sum(weights[1:] ** 2))
+
+    bounds = [(None, None)] * (1 + count) + [(None, 0)] * count
+    best = minimize(loss, np.zeros(1 + 2 * count), bounds=bounds).x
+    return best[1 : 1 + count] / (STAY - 2 * best[1 + count :])
+
+
 def _smooth(share: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """From 0 to 1 without a kink."""
     return share**2 * (3 - 2 * share)
@@ -402,6 +474,10 @@ def generate(
         **asdict(config),
     }
     follower = Follower(episodes, fastest=config.fastest)
+    if config.probes:
+        progress(0, config.episodes, f"{config.probes} tries to learn where to aim")
+        follower.probe(config.probes, config.seed)
+        origin["aims_m"] = [shown.aims.round(5).tolist() for shown in follower.shown]
     demonstrate(episodes.task, path, wanted, progress, expert=follower, meta={"generated": origin})
     return Episodes.open(path)
 

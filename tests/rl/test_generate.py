@@ -19,6 +19,7 @@ from regrasp.rl.generate import (
     MOVED_M,
     Follower,
     GenerateConfig,
+    aimed,
     first_moved,
     generate,
     hurried,
@@ -93,6 +94,42 @@ def test_at_the_grasp_the_hand_is_where_it_was_shown_to_the_object(
         shown = _beside(follower, found.shown.reached, step, *cube)
         # As it was shown, up to a turn after which the cube looks the same.
         assert np.linalg.norm(carried - same @ shown, axis=1).min() < 1.5e-3
+
+
+def test_a_hand_aims_beside_what_was_shown_in_its_own_axes(demos: Episodes, env: BatchEnv):
+    keys = np.asarray(episode_keys(3, "demonstrate", 0, ROWS))
+    env.begin(keys)
+    view, places, aim = env.view(), [], np.array([-0.002, 0.004, 0.003])
+    for aims in (0 * aim, aim):
+        follower = Follower(demos, FLAWLESS)
+        follower.shown = [shown._replace(aims=np.stack([aims, aims])) for shown in follower.shown]
+        follower.start(view, seeds(keys))
+        follower.act(0, view)
+        hand = follower.reach["right"]
+        steps = [row.shown.takes[0].step for row in follower.rows]
+        places.append(
+            [
+                hand.place(row.plan[step, 1, 7:13])
+                for row, step in zip(follower.rows, steps, strict=True)
+            ]
+        )
+    for (plain, axes), (beside, _) in zip(*places, strict=True):
+        np.testing.assert_allclose(axes.T @ (beside - plain), aim, atol=1e-3)
+
+
+def test_the_aim_is_where_success_is_likely():
+    rng = np.random.default_rng(0)
+    tries = rng.normal(size=(4000, 2))
+    best = np.array([1.0, 0.0])
+    odds = 2 - ((tries - best) ** 2).sum(axis=1)
+    found = aimed(tries, rng.uniform(size=4000) < 1 / (1 + np.exp(-odds)))
+    assert 0.5 < found[0] <= 1.1  # It costs something to leave 0.
+    assert abs(found[1]) < 0.1
+    few = aimed(tries[:8], rng.uniform(size=8) < 0.5)
+    assert np.abs(few).max() < 1.5
+    assert np.abs(aimed(tries, rng.uniform(size=4000) < 0.7)).max() < 0.3
+    np.testing.assert_allclose(aimed(tries[:50], np.ones(50, bool)), 0, atol=0.3)
+    assert not aimed(tries[:0], np.zeros(0, bool)).any()
 
 
 def _beside(
@@ -172,13 +209,19 @@ def test_one_demonstration_becomes_several(demos: Episodes, tmp_path: Path):
     with EpisodeWriter.to(tmp_path / "one", demos.header) as writer:
         writer.add(demos[0], demos.snapshots(0))
     one = Episodes.open(tmp_path / "one")
-    made = [generate(one, tmp_path / name, GenerateConfig(3, seed=2)) for name in ("a", "b")]
+    config = GenerateConfig(3, probes=8, seed=2)
+    made = [generate(one, tmp_path / name, config) for name in ("a", "b")]
     assert all(len(m) == 3 and m.success.all() for m in made)
-    assert made[0].meta["generated"] == {
+    origin = dict(made[0].meta["generated"])
+    aims = np.array(origin.pop("aims_m"))
+    assert aims.shape == (1, 2, 3)
+    assert 0 < np.abs(aims).max() < 0.01
+    assert origin == {
         "of": 1,
         "fingerprint": demos.meta["fingerprint"],
         "episodes": 3,
         "fastest": 1.3,
+        "probes": 8,
         "seed": 2,
     }
     for i in range(3):
@@ -203,6 +246,8 @@ def test_where_nobody_takes_anything_nothing_is_carried_over(demos: Episodes, tm
         GenerateConfig(episodes=0)
     with pytest.raises(InputError, match=r"fastest 0\.9"):
         GenerateConfig(fastest=0.9)
+    with pytest.raises(InputError, match="probes -1"):
+        GenerateConfig(probes=-1)
 
 
 def test_tries_differ_in_slips_and_pace(demos: Episodes, env: BatchEnv):
