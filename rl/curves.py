@@ -110,7 +110,7 @@ def draw_curves(groups: Mapping[str, Sequence[Run]], form: Literal["svg", "png"]
             panel.set(xlabel=label, ylabel="success, held-out starts", ylim=(0, 1.02))
         walks = (
             ("start_fraction", "share of groups from the task's own starts"),
-            ("phase", "mean phase of the groups' states (0 start, 1 end)"),
+            ("phase", "phase of groups' states, 0 to 1"),
         )
         for panel, (what, label) in zip(bottom, walks, strict=True):
             for i, runs in enumerate(groups.values()):

@@ -18,10 +18,14 @@ def test_a_shipped_policy_takes_what_its_task_observes(name: str):
     assert tuple(runner.meta["action"]["names"]) == task.workcell().action_names
 
 
-def test_the_shipped_hand_over_works_and_is_repeatable():
-    """It was judged at 99 %; fewer than 90 % of 32 episodes would be more than five deviations off."""
-    config = JudgeConfig(episodes=32, rows=32, seed=5)
-    found = judge_bundle("transfer_cube", "transfer_cube", "table", config)
-    assert found.rate.rate >= 0.9
-    again = judge_bundle("transfer_cube", "transfer_cube", "table", config)
-    assert again.to_json() == found.to_json()
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_policy_works(name: str):
+    """All were judged at 97 % or better; fewer than 85 % of 32 episodes would be four deviations off."""
+    found = judge_bundle(name, name, "table", JudgeConfig(episodes=32, rows=32, seed=5))
+    assert found.rate.rate >= 0.85
+
+
+def test_a_judgement_is_repeatable():
+    config = JudgeConfig(episodes=8, rows=8, seed=5)
+    one, again = (judge_bundle("lift_pot", "lift_pot", "table", config) for _ in range(2))
+    assert again.to_json() == one.to_json()
