@@ -261,7 +261,8 @@ class Follower:
         success = track.outcomes().success
         for i, shown in enumerate(self.shown):
             mine = np.flatnonzero([row.shown is shown for row in self.rows])
-            slips = np.reshape([self.rows[row].slips for row in mine], (len(mine), -1))
+            slips = np.array([self.rows[row].slips for row in mine])
+            slips = slips.reshape(len(mine), shown.aims.size)
             aim = PROBE_M * aimed(slips / PROBE_M, success[mine])
             self.shown[i] = shown._replace(aims=aim.reshape(-1, 3))
 

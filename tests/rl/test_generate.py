@@ -132,6 +132,14 @@ def test_the_aim_is_where_success_is_likely():
     assert not aimed(tries[:0], np.zeros(0, bool)).any()
 
 
+def test_a_demonstration_that_no_probe_followed_aims_as_shown(demos: Episodes):
+    follower = Follower(demos)
+    follower.probe(1, 0)
+    unmoved = [not shown.aims.any() for shown in follower.shown]
+    assert len(demos) > 1
+    assert sum(unmoved) >= len(demos) - 1
+
+
 def _beside(
     follower: Follower, path: np.ndarray, step: int, position: np.ndarray, axes: np.ndarray
 ) -> np.ndarray:
