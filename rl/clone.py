@@ -47,9 +47,9 @@ class CloneConfig:
     """Decay of the averaged weights, which are the ones kept."""
     held_out: float = 0.1
     """Fraction of the episodes whose loss is only watched."""
-    chunk: int = 16
+    chunk: int = 32
     """Actions in a chunk."""
-    knots: int = 5
+    knots: int = 9
     """Coefficients of a chunk, for each action entry."""
     width: int = 256
     """Units of a hidden layer."""
@@ -64,6 +64,9 @@ class CloneConfig:
     source: str = "demos"
     """What of the run is cloned: its demonstrations (demos), the faster copies that `regrasp retime` made
     (retimed), or what `regrasp generate` made of them (generated)."""
+    last_command: bool = False
+    """Show the policy its last command (observation target), which is easier to go on with than to work out
+    what to do."""
     fastest: float = 1.0
     """Share of the demonstrations that is used: the shortest ones."""
     speed: float = 0.0
@@ -110,7 +113,11 @@ class _State(NamedTuple):
 
 def policy_for(task: Task, config: CloneConfig) -> Policy:
     """The policy of this configuration for a task's observations and actions."""
-    terms = tuple((name, int(np.prod(shape))) for name, (_, shape) in task.terms.items())
+    terms = tuple(
+        (name, int(np.prod(shape)))
+        for name, (_, shape) in task.terms.items()
+        if name != "target" or config.last_command
+    )
     workcell = task.workcell()
     arms = workcell.action_size - len(workcell.gripper_columns)
     if dict(terms).get("joint_pos") != arms:

@@ -61,11 +61,9 @@ def test_chunks_are_those_of_the_policy(small, weights, exported: Path, rows: in
     assert chunks.dtype == np.float32
     assert chunks.std(axis=1).max() > 0.01
     for seed in range(3):
-        key = jax.random.key(seed)
-        assert (
-            largest_difference(small, weights, Runner(exported), seen(small, rows, seed), key)
-            < 1e-5
-        )
+        obs, key = seen(small, rows, seed), jax.random.key(seed)
+        off = largest_difference(small, weights, Runner(exported), obs, key)
+        assert off < 2e-6 * np.abs(chunks).max()
 
 
 @pytest.mark.parametrize("family", ["token", "gaussian"])
@@ -140,7 +138,7 @@ def test_without_noise_the_chunk_depends_on_the_observation_alone(small, exporte
 def test_the_description_says_what_a_robot_needs(small, exported: Path):
     meta = Runner(exported).meta
     assert [(o["name"], o["unit"], o["shape"]) for o in meta["observations"]] == [
-        (name, unit, list(shape)) for name, (unit, shape) in TASK.terms.items()
+        (name, TASK.terms[name][0], list(TASK.terms[name][1])) for name, _ in small.terms
     ]
     assert meta["action"]["names"] == list(TASK.workcell().action_names)
     assert (meta["chunk"], meta["noise_size"]) == (small.chunk, small.latent_size)

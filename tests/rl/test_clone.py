@@ -12,7 +12,14 @@ import pytest
 
 from regrasp.envs import load_task
 from regrasp.errors import InputError
-from regrasp.rl.clone import CloneConfig, Samples, clone, policy_for, read_lines, samples
+from regrasp.rl.clone import (
+    CloneConfig,
+    Samples,
+    clone,
+    policy_for,
+    read_lines,
+    samples,
+)
 from regrasp.rl.conditions import CONDITIONS
 from regrasp.rl.policies import FlowPolicy, Params
 
@@ -128,6 +135,14 @@ def test_the_seed_decides(shown: Samples, trained, tmp_path: Path):
     assert told != [f"loss {first:.3f}"]
 
 
+def test_the_last_command_is_shown_only_when_asked_for():
+    task = load_task("transfer_cube")
+    plain, told = (policy_for(task, replace(CONFIG, last_command=on)) for on in (False, True))
+    assert "target" not in dict(plain.terms)
+    assert [term for term in told.terms if term[0] != "target"] == list(plain.terms)
+    assert dict(told.terms)["target"] == 14
+
+
 def test_chunks_hold_the_last_action_of_their_episode():
     policy = FlowPolicy((("side", 1),), (-1,), chunk=4, knots=4)
     action = np.arange(8, dtype=np.float32)[:, None]
@@ -142,7 +157,7 @@ def test_chunks_hold_the_last_action_of_their_episode():
 def test_the_policy_of_a_task_is_relative_to_its_own_joints():
     """Left and right arm joints follow themselves, grippers nothing."""
     task = load_task("transfer_cube")
-    policy = policy_for(task, CloneConfig(chunk=12, knots=4))
+    policy = policy_for(task, CloneConfig(chunk=12, knots=4, last_command=True))
     assert dict(policy.terms) == {n: np.prod(shape) for n, (_, shape) in task.terms.items()}
     before = [size for _, size in policy.terms[: list(task.terms).index("joint_pos")]]
     joints = [sum(before) + i for i in range(12)]
