@@ -21,7 +21,7 @@ from regrasp.files import whole
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.conditions import CONDITIONS
 from regrasp.rl.events import Events
-from regrasp.rl.policies import FAMILIES, Params, Policy
+from regrasp.rl.policies import FAMILIES, LAST_COMMAND, Params, Policy
 
 Progress = Callable[[int, int, str], None]
 """(done, total, note)."""
@@ -65,8 +65,8 @@ class CloneConfig:
     """What of the run is cloned: its demonstrations (demos), the faster copies that `regrasp retime` made
     (retimed), or what `regrasp generate` made of them (generated)."""
     last_command: bool = False
-    """Show the policy its last command (observation target), which is easier to go on with than to work out
-    what to do."""
+    """Clone from the last command, too (observation target), which is easier to go on with than to work out
+    what to do. Otherwise a clone makes nothing of it, and improvement may."""
     fastest: float = 1.0
     """Share of the demonstrations that is used: the shortest ones."""
     speed: float = 0.0
@@ -113,11 +113,7 @@ class _State(NamedTuple):
 
 def policy_for(task: Task, config: CloneConfig) -> Policy:
     """The policy of this configuration for a task's observations and actions."""
-    terms = tuple(
-        (name, int(np.prod(shape)))
-        for name, (_, shape) in task.terms.items()
-        if name != "target" or config.last_command
-    )
+    terms = tuple((name, int(np.prod(shape))) for name, (_, shape) in task.terms.items())
     workcell = task.workcell()
     arms = workcell.action_size - len(workcell.gripper_columns)
     if dict(terms).get("joint_pos") != arms:
@@ -159,7 +155,7 @@ def samples(
         InputError: a condition of the policy is not given.
     """
     given = conditions or {}
-    plain = np.concatenate([np.asarray(obs[name]) for name, _ in policy.terms], axis=-1)
+    plain = np.asarray(policy.join(obs))
     parts = [plain]
     for name, _ in policy.wanted:
         if name not in (*given, *CONDITIONS):
@@ -187,9 +183,14 @@ def clone(
         The averaged parameters.
     """
     held = data.episode >= (1 - config.held_out) * (data.episode.max() + 1)
+    params = policy.init(jax.random.key(config.seed), data.obs[~held], data.latent[~held])
+    if not config.last_command:
+        columns = policy.columns(LAST_COMMAND)
+        params = {**params, "net": _deaf(params["net"], columns)}
+        data = data._replace(obs=data.obs.copy())
+        data.obs[:, columns] = params["obs_mean"][columns]
     train = jax.tree.map(jnp.asarray, (data.obs[~held], data.latent[~held]))
     test_obs, test_latent = jnp.asarray(data.obs[held]), jnp.asarray(data.latent[held])
-    params = policy.init(jax.random.key(config.seed), data.obs[~held], data.latent[~held])
     if (folder / "params.npz").exists():
         return load_tree(folder / "params.npz", params)
     fixed = {name: value for name, value in params.items() if name != "net"}
@@ -235,6 +236,16 @@ def clone(
     save_tree(folder / "params.npz", params)
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     return params
+
+
+def _deaf(net: Any, columns: slice) -> Any:
+    """The weights of a network that makes nothing of these entries of an observation."""
+
+    def without(path: Any, weights: Array) -> Array:
+        first = "encoder" in jax.tree_util.keystr(path).lower() and weights.ndim == 2
+        return weights.at[columns].set(0.0) if first else weights
+
+    return jax.tree_util.tree_map_with_path(without, net)
 
 
 _BLOCK = 100

@@ -149,7 +149,8 @@ def _header(
     meta: Mapping[str, Any],
 ) -> Header:
     table = getattr(randomizer, "to_json", list)()
-    kept = {name: value for name, value in asdict(config).items() if name != "threads"}
+    # Which manner it is says the expert, which need not be the config's.
+    kept = {n: value for n, value in asdict(config).items() if n not in ("threads", "manner")}
     return Header.of(
         env,
         task,

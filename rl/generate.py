@@ -7,7 +7,7 @@ all else physics differ, some tries fail, and the task's own success decides whi
 asked again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -236,12 +236,13 @@ class Follower:
             for name in self.shown[0].position
         }
 
-    def probe(self, tries: int, seed: int) -> None:
+    def probe(self, tries: int, seed: int, note: Callable[[str], None] = lambda text: None) -> None:
         """Learn from tries where to aim: under the table's physics what was shown may be a poor grasp.
 
         Args:
             tries: how many, with grasps up to a few `PROBE_M` beside those shown.
             seed: of starts, physics and grasps.
+            note: told now and then how far it is.
         """
         env = BatchEnv(
             self._task,
@@ -258,6 +259,8 @@ class Follower:
             if env.done.all():
                 break
             track.step(env.step(self.act(step, env.view())))
+            if step % 20 == 0:
+                note(f"{tries} tries to learn where to aim: step {step} of at most {env.horizon}")
         success = track.outcomes().success
         for i, shown in enumerate(self.shown):
             mine = np.flatnonzero([row.shown is shown for row in self.rows])
@@ -476,8 +479,7 @@ def generate(
     }
     follower = Follower(episodes, fastest=config.fastest)
     if config.probes:
-        progress(0, config.episodes, f"{config.probes} tries to learn where to aim")
-        follower.probe(config.probes, config.seed)
+        follower.probe(config.probes, config.seed, lambda text: progress(0, config.episodes, text))
         origin["aims_m"] = [shown.aims.round(5).tolist() for shown in follower.shown]
     demonstrate(episodes.task, path, wanted, progress, expert=follower, meta={"generated": origin})
     return Episodes.open(path)

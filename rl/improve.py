@@ -47,11 +47,11 @@ class ImproveConfig:
     """Leave the policy as it is and learn small corrections of its chunks."""
     iterations: int = 60
     """Rounds of rollouts and updates, at most."""
-    groups: int = 12
+    groups: int = 24
     """States that are tried many times in an iteration."""
     tries: int = 16
     """Rollouts from each of them."""
-    fresh: int = 64
+    fresh: int = 128
     """Starts of the task that are played once in an iteration."""
     places: int = 512
     """Starts that the pool keeps."""
@@ -74,7 +74,7 @@ class ImproveConfig:
     """How decisions change it."""
     judge_every: int = 10
     """Iterations between judgements without noise, on starts kept for that."""
-    judge_episodes: int = 256
+    judge_episodes: int = 512
     """Episodes of a judgement."""
     goal: float = 1.0
     """Stop once a judgement's lower end of the 95 % interval reaches this."""

@@ -41,7 +41,7 @@ from regrasp.rl.experts import load_expert
 from regrasp.road import Road, hardware
 
 RESULTS = Path(__file__).parent / "results"
-SEED = 10_000
+SEED = 20_000
 """Of the final episodes."""
 ROWS = 250
 

@@ -44,7 +44,8 @@ class Experiment:
     @property
     def cloned(self) -> str:
         """Name of its clone: experiments that clone the same in the same way share one."""
-        settings = repr((self.demos, self.clone)).encode()
+        made = {"generated": GENERATE, "retimed": RETIME}.get(self.source)
+        settings = repr((self.demos, made, self.clone)).encode()
         digest = hashlib.sha256(settings).hexdigest()[:6]
         return f"{self.data}-{self.source}-{self.clone.family}-{digest}-{self.seed}"
 

@@ -20,6 +20,8 @@ Params = Mapping[str, Any]
 Obs = Mapping[str, Float[Array, "..."]]
 Trace = Any
 """The random choices behind one chunk: a pytree whose likelihood the family can compute."""
+LAST_COMMAND = "target"
+"""The observation term that is the last command."""
 STD_FLOOR = 1e-3
 """Added to standard deviations: what never changes is not blown up."""
 
@@ -100,13 +102,39 @@ class Policy(ABC):
         return np.ones((), np.float32)
 
     def flat(self, obs: Obs) -> Float[Array, "... obs"]:
-        """The observation terms side by side; conditions that are not given are those wanted."""
-        parts = [jnp.asarray(obs[name]) for name, _ in self.terms]
-        parts += [
-            jnp.asarray(obs[name]) if name in obs else jnp.full((*parts[0].shape[:-1], 1), value)
+        """What the network sees; conditions that are not given are those wanted."""
+        joined = self.join(obs)
+        told = [
+            jnp.asarray(obs[name]) if name in obs else jnp.full((*joined.shape[:-1], 1), value)
             for name, value in self.wanted
         ]
-        return jnp.concatenate(parts, axis=-1)
+        return jnp.concatenate([joined, *told], axis=-1)
+
+    def join(self, obs: Obs) -> Float[Array, "... terms"]:
+        """The observation terms side by side; the last command is seen from the measured joints, as chunks are."""
+        joined = jnp.concatenate([jnp.asarray(obs[name]) for name, _ in self.terms], axis=-1)
+        return joined - joined @ self._tracked
+
+    def columns(self, term: str) -> slice:
+        """Where an observation term lies in what the network sees; nowhere, if there is none."""
+        first = 0
+        for name, size in self.terms:
+            if name == term:
+                return slice(first, first + size)
+            first += size
+        return slice(0, 0)
+
+    @cached_property
+    def _tracked(self) -> Float[np.ndarray, "terms terms"]:
+        """Takes measured joints to the entries of the last command that are seen from them."""
+        # A matrix rather than an index: it exports to any runtime.
+        size, first = sum(size for _, size in self.terms), self.columns(LAST_COMMAND).start
+        pick = np.zeros((size, size), np.float32)
+        if LAST_COMMAND in dict(self.terms):
+            for column, row in enumerate(self.relative_to):
+                if row >= 0:
+                    pick[row, first + column] = 1
+        return pick
 
     def encode(
         self, obs: Float[np.ndarray, "n obs"], chunks: Float[np.ndarray, "n chunk action"]

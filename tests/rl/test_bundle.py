@@ -138,7 +138,7 @@ def test_without_noise_the_chunk_depends_on_the_observation_alone(small, exporte
 def test_the_description_says_what_a_robot_needs(small, exported: Path):
     meta = Runner(exported).meta
     assert [(o["name"], o["unit"], o["shape"]) for o in meta["observations"]] == [
-        (name, TASK.terms[name][0], list(TASK.terms[name][1])) for name, _ in small.terms
+        (name, unit, list(shape)) for name, (unit, shape) in TASK.terms.items()
     ]
     assert meta["action"]["names"] == list(TASK.workcell().action_names)
     assert (meta["chunk"], meta["noise_size"]) == (small.chunk, small.latent_size)

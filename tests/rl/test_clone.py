@@ -21,7 +21,7 @@ from regrasp.rl.clone import (
     samples,
 )
 from regrasp.rl.conditions import CONDITIONS
-from regrasp.rl.policies import FlowPolicy, Params
+from regrasp.rl.policies import FAMILIES, LAST_COMMAND, FlowPolicy, Params
 
 CONFIG = CloneConfig(updates=1300, batch=128, learning_rate=3e-3, average=0.99, held_out=0.2)
 """Checkpoints are written after 1000 updates."""
@@ -135,12 +135,36 @@ def test_the_seed_decides(shown: Samples, trained, tmp_path: Path):
     assert told != [f"loss {first:.3f}"]
 
 
-def test_the_last_command_is_shown_only_when_asked_for():
-    task = load_task("transfer_cube")
-    plain, told = (policy_for(task, replace(CONFIG, last_command=on)) for on in (False, True))
-    assert "target" not in dict(plain.terms)
-    assert [term for term in told.terms if term[0] != "target"] == list(plain.terms)
-    assert dict(told.terms)["target"] == 14
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_nothing_is_made_of_the_last_command_unless_asked_for(family: str, tmp_path: Path):
+    """What was commanded tells everything here, and nothing else does."""
+    terms = (("joint_pos", 1), (LAST_COMMAND, 1))
+    policy = FAMILIES[family](terms, (0,), chunk=2, knots=2, width=16, depth=1)
+    rng, episode = np.random.default_rng(0), np.repeat(np.arange(10), 20)
+    command = rng.normal(size=(200, 1)).astype(np.float32)
+    obs = {"joint_pos": np.zeros_like(command), LAST_COMMAND: command}
+    data = samples(policy, obs, 3 * command, episode)
+    other = jnp.asarray(data.obs) + jnp.asarray([0.0, 1.0])
+    for told in (False, True):
+        config = replace(CONFIG, family=family, updates=200, last_command=told)
+        params = clone(policy, data, config, tmp_path / str(told))
+        found = [
+            policy.act(params, o, jnp.zeros((200, policy.noise_size))) for o in (data.obs, other)
+        ]
+        assert (np.abs(found[1] - found[0]).max() > 1e-3) == told
+
+
+def test_the_last_command_is_seen_from_the_joints():
+    policy = FlowPolicy(
+        (("a", 2), ("joint_pos", 2), (LAST_COMMAND, 3)), (2, -1, 3), chunk=2, knots=2
+    )
+    obs = {
+        "a": jnp.ones(2),
+        "joint_pos": jnp.array([1.0, 2.0]),
+        LAST_COMMAND: jnp.array([5.0, 6.0, 7.0]),
+    }
+    assert policy.join(obs).tolist() == [1, 1, 1, 2, 5 - 1, 6, 7 - 2]
+    assert policy.columns(LAST_COMMAND) == slice(4, 7)
 
 
 def test_chunks_hold_the_last_action_of_their_episode():
@@ -157,7 +181,7 @@ def test_chunks_hold_the_last_action_of_their_episode():
 def test_the_policy_of_a_task_is_relative_to_its_own_joints():
     """Left and right arm joints follow themselves, grippers nothing."""
     task = load_task("transfer_cube")
-    policy = policy_for(task, CloneConfig(chunk=12, knots=4, last_command=True))
+    policy = policy_for(task, CloneConfig(chunk=12, knots=4))
     assert dict(policy.terms) == {n: np.prod(shape) for n, (_, shape) in task.terms.items()}
     before = [size for _, size in policy.terms[: list(task.terms).index("joint_pos")]]
     joints = [sum(before) + i for i in range(12)]

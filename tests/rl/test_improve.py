@@ -15,6 +15,7 @@ from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig, policy_for, read_lines
 from regrasp.rl.improve import ImproveConfig, Improver, improved
 from regrasp.rl.policies import Noise, Params, Policy
+from regrasp.rl.stats import wilson
 from regrasp.rl.surrogate import Surrogate, SurrogateConfig
 
 CONFIG = ImproveConfig(
@@ -190,6 +191,17 @@ def test_it_stops_at_its_goal_and_keeps_what_was_judged_best(
     assert len(rows) == 1
     assert rows[0]["judged"]["low"] > 0.6
     assert bits(params) == bits(bench.params)
+
+
+def test_it_stops_once_its_goal_is_reached(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rates = iter([wilson(0, 8), wilson(7, 8), wilson(8, 8)])
+    monkeypatch.setattr(Improver, "_judge", lambda self: next(rates))
+    bench.improver(replace(CONFIG, iterations=9, goal=0.6)).run(tmp_path)
+    rows = read_lines(tmp_path / "metrics.jsonl")
+    assert [row["iteration"] for row in rows] == [0, 1, 2]
+    assert (tmp_path / "params.npz").exists()
 
 
 def test_the_average_follows_the_weights(bench: Bench):
