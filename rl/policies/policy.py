@@ -110,8 +110,8 @@ class Policy(ABC):
         ]
         return jnp.concatenate([joined, *told], axis=-1)
 
-    def join(self, obs: Obs) -> Float[Array, "... terms"]:
-        """The observation terms side by side; the last command is seen from the measured joints, as chunks are."""
+    def join(self, obs: Mapping[str, Any]) -> Float[Array, "... terms"]:
+        """The observation terms side by side; the last command relative to measured joints, as chunks are."""
         joined = jnp.concatenate([jnp.asarray(obs[name]) for name, _ in self.terms], axis=-1)
         return joined - joined @ self._tracked
 

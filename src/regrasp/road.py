@@ -8,6 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -335,7 +336,10 @@ class Road:
         flat = ("demos", "retime", "generate")  # Their folders belong to the episodes.
         return self.folder / (f"{stage}.json" if stage in flat else f"{stage}/config.json")
 
-    def _clock(self, stage: str) -> "_Clock":
+    def _clock(self, stage: str) -> AbstractContextManager[None]:
+        """Times a stage; to read what is trained already is no work of it."""
+        if (self.folder / stage / "params.npz").exists():
+            return nullcontext()
         return _Clock(self.folder / "seconds.json", stage)
 
     def _env(self, physics: str, rows: int, chunk: int, execute: int | None = None) -> BatchEnv:
@@ -467,7 +471,7 @@ def _settings(config: Any) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name != "threads"}
 
 
-class _Clock:
+class _Clock(AbstractContextManager[None]):
     """Adds the time of a stage to a file of seconds, over however many runs it takes."""
 
     def __init__(self, path: Path, stage: str):

@@ -149,7 +149,8 @@ def test_nothing_is_made_of_the_last_command_unless_asked_for(family: str, tmp_p
         config = replace(CONFIG, family=family, updates=200, last_command=told)
         params = clone(policy, data, config, tmp_path / str(told))
         found = [
-            policy.act(params, o, jnp.zeros((200, policy.noise_size))) for o in (data.obs, other)
+            policy.act(params, o, jnp.zeros((200, policy.noise_size)))
+            for o in (jnp.asarray(data.obs), other)
         ]
         assert (np.abs(found[1] - found[0]).max() > 1e-3) == told
 
