@@ -185,6 +185,7 @@ def clone(
     held = data.episode >= (1 - config.held_out) * (data.episode.max() + 1)
     params = policy.init(jax.random.key(config.seed), data.obs[~held], data.latent[~held])
     if not config.last_command:
+        # At its mean it is 0 to the network, so these weights stay at 0 until improvement sees the true one.
         columns = policy.columns(LAST_COMMAND)
         params = {**params, "net": _deaf(params["net"], columns)}
         data = data._replace(obs=data.obs.copy())
