@@ -98,7 +98,7 @@ def run_folder(finished, here: Path) -> Path:
         ("improve transfer_cube --tries -2", "tries -2"),
         ("improve transfer_cube --advantage gea", "unknown advantage 'gea': did you mean 'gae'?"),
         ("eval transfer_cube --delay-ms 15", "delay_ms 15.0: choose a multiple of 20"),
-        ("eval transfer_cube --delay-ms 400", "a chunk of 16 lasts for 16 control steps"),
+        ("eval transfer_cube --delay-ms 700", "a chunk of 32 lasts for 32 control steps"),
         ("eval transfer_cube --speed 9", "speed 9.0"),
         ("plot nowhere", "nowhere holds no judged iterations"),
         ("plot nowhere --out curves.gif", "a name that ends in .png or .svg"),
