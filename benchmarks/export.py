@@ -30,7 +30,7 @@ from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.policies import Params, Policy
 from regrasp.rl.runner import Runner
-from regrasp.road import Road
+from regrasp.road import Road, from_settings
 
 MAX_DIFFERENCE_RAD = 1e-5
 MAX_P99_MS = 5.0
@@ -70,7 +70,7 @@ def small_run(config: Export, folder: Path) -> Path:
 def trained(task: Task, run: Path) -> tuple[Policy, Params]:
     """The run's improved policy, or its clone."""
     settings = read_json(run / "clone" / "config.json", "settings of a clone")
-    policy = policy_for(task, CloneConfig(**settings))
+    policy = policy_for(task, from_settings(CloneConfig, settings))
     like = policy.init(
         jax.random.key(0),
         np.zeros((1, policy.obs_size), np.float32),

@@ -54,7 +54,7 @@ def export(
         "task": name,
         "observations": [
             {"name": term, "unit": unit, "shape": list(shape)}
-            for term, (unit, shape) in ((name, task.terms[name]) for name, _ in policy.terms)
+            for term, (unit, shape) in task.terms.items()
         ],
         "action": {
             "names": list(task.workcell().action_names),

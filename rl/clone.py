@@ -118,6 +118,11 @@ def policy_for(task: Task, config: CloneConfig) -> Policy:
     arms = workcell.action_size - len(workcell.gripper_columns)
     if dict(terms).get("joint_pos") != arms:
         raise InputError(f"observation joint_pos must hold the {arms} arm joints, in action order")
+    if dict(terms).get(LAST_COMMAND, workcell.action_size) != workcell.action_size:
+        raise InputError(
+            f"observation {LAST_COMMAND} must be the last command, {workcell.action_size} numbers: give "
+            "anything else another name"
+        )
     starts = dict(
         zip([n for n, _ in terms], np.cumsum([0] + [s for _, s in terms])[:-1], strict=True)
     )

@@ -75,7 +75,7 @@ def test_the_runs_seed_is_every_training_stages(finished):
 
 
 def test_finished_stages_are_not_done_again(run: Road):
-    before = everything(run.folder)
+    before, spent = everything(run.folder), run.spent()
     demos = json.loads((run.folder / "demos.json").read_text())
     run.demos(DemonstrateConfig(**demos))
     run.clone(from_settings(CloneConfig, settings(run.folder, "clone")))
@@ -85,6 +85,9 @@ def test_finished_stages_are_not_done_again(run: Road):
     after = everything(run.folder)
     assert before.keys() == after.keys()
     assert [name for name in before if before[name] != after[name]] == ["seconds.json"]
+    assert [run.spent()[stage] for stage in ("clone", "improve")] == [
+        spent[stage] for stage in ("clone", "improve")
+    ]
 
 
 def test_a_lost_stage_is_made_again_the_same(run: Road):

@@ -130,7 +130,7 @@ def judged(
     path = bundle.parents[1] / "final" / f"{name}.json"
     if path.exists():
         found = read_json(path, "judgement")
-        if found["episodes"] >= config.episodes:
+        if found["episodes"] >= config.episodes and found.get("seed") == SEED:
             return found
     runner = load_bundle(bundle)
     env = environment(one, physics, min(ROWS, config.episodes), play, runner)
@@ -144,7 +144,8 @@ def judged(
         continued=play.continued,
         progress=show(f"{one.name}: {name}"),
     )
-    found = {"policy": policy, "physics": physics, "play": special, **result.rate._asdict()}
+    found = {"policy": policy, "physics": physics, "play": special, "seed": SEED}
+    found |= result.rate._asdict()
     found["median_time_s"] = round(result.median_time_s, 3)
     found["times_s"] = np.round(result.times_s, 2).tolist()
     found["success"] = result.success.tolist()

@@ -62,9 +62,9 @@ class Policy(ABC):
     """Observation terms in network order, with their sizes."""
     relative_to: tuple[int, ...]
     """For each action entry, which observation entry it is relative to; -1: absolute."""
-    chunk: int = 16
+    chunk: int = 32
     """Actions in a chunk."""
-    knots: int = 5
+    knots: int = 9
     """Coefficients of a chunk, for each action entry."""
     width: int = 256
     """Units of a hidden layer."""

@@ -452,11 +452,13 @@ def from_settings(kind: type[Config], settings: Any) -> Config:
     """Undo `_settings`; settings in groups are configs of their own.
 
     Raises:
-        TypeError: they are not of this config.
+        TypeError: they are not of this config, or not all of them are there.
     """
     if not isinstance(settings, dict):
         raise TypeError(f"settings are a {type(settings).__name__}")
     found: Any = fields(kind)  # type: ignore[arg-type]
+    if lost := {f.name for f in found} - {"threads", *settings}:
+        raise TypeError(f"they lack {', '.join(sorted(lost))}")
     groups: dict[str, Any] = {
         f.name: f.default_factory for f in found if is_dataclass(f.default_factory)
     }

@@ -155,6 +155,13 @@ def test_nothing_is_made_of_the_last_command_unless_asked_for(family: str, tmp_p
         assert (np.abs(found[1] - found[0]).max() > 1e-3) == told
 
 
+def test_what_is_no_command_must_not_be_named_as_one(monkeypatch: pytest.MonkeyPatch):
+    task = load_task("transfer_cube")
+    monkeypatch.setattr(type(task), "terms", {**task.terms, LAST_COMMAND: ("m", (3,))})
+    with pytest.raises(InputError, match="target must be the last command, 14 numbers"):
+        policy_for(task, CONFIG)
+
+
 def test_the_last_command_is_seen_from_the_joints():
     policy = FlowPolicy(
         (("a", 2), ("joint_pos", 2), (LAST_COMMAND, 3)), (2, -1, 3), chunk=2, knots=2
