@@ -12,14 +12,7 @@ import pytest
 
 from regrasp.envs import load_task
 from regrasp.errors import InputError
-from regrasp.rl.clone import (
-    CloneConfig,
-    Samples,
-    clone,
-    policy_for,
-    read_lines,
-    samples,
-)
+from regrasp.rl.clone import CloneConfig, Samples, clone, policy_for, read_lines, samples
 from regrasp.rl.conditions import CONDITIONS
 from regrasp.rl.policies import FAMILIES, LAST_COMMAND, FlowPolicy, Params
 
