@@ -10,16 +10,14 @@ import gymnasium
 
 import regrasp  # noqa: F401  (puts the tasks into Gymnasium's registry)
 from regrasp.rl.bundle import load_bundle
+from regrasp.rl.runner import Player
 
-runner = load_bundle(sys.argv[1] if len(sys.argv) > 1 else "runs/transfer_cube-0")
+player = Player(load_bundle(sys.argv[1] if len(sys.argv) > 1 else "runs/transfer_cube-0"))
 env = gymnasium.make("regrasp/TransferCube-v0")
 obs, info = env.reset(seed=0)
 over, steps = False, 0
 while not over:
-    for action in runner.act(obs)[: runner.execute]:
-        obs, reward, terminated, truncated, info = env.step(action)
-        steps += 1
-        over = terminated or truncated
-        if over:
-            break
+    obs, reward, terminated, truncated, info = env.step(player.act(obs))
+    steps += 1
+    over = terminated or truncated
 print(f"{'success' if info['success'] else 'no success'} after {steps * 0.02:.2f} s")

@@ -35,7 +35,7 @@ class CloneConfig:
 
     family: str = "flow"
     """How chunks come about: flow (denoising), token (autoregression) or gaussian."""
-    updates: int = 20000
+    updates: int = 16000
     """Gradient steps."""
     batch: int = 512
     """Samples in a gradient step."""
@@ -51,7 +51,12 @@ class CloneConfig:
     """Actions in a chunk."""
     knots: int = 9
     """Coefficients of a chunk, for each action entry."""
-    width: int = 256
+    execute: int = 8
+    """Actions of a chunk that are played before the next; 0: all."""
+    ensemble: float | None = 0.0
+    """Play means of overlapping chunks, older ones with a weight larger by exp(this) each (ACT: 0.01); none:
+    the newest chunk alone."""
+    width: int = 384
     """Units of a hidden layer."""
     depth: int = 3
     """Residual layers behind the encoder."""

@@ -35,6 +35,17 @@ class ChunkPolicy(Protocol):
     ) -> Float32[np.ndarray, "rows chunk action"]: ...
 
 
+class Playable(Protocol):
+    """What says how its chunks are played: a bundle's runner."""
+
+    @property
+    def chunk(self) -> int: ...
+    @property
+    def execute(self) -> int: ...
+    @property
+    def ensemble(self) -> float | None: ...
+
+
 @dataclass(frozen=True)
 class PlayConfig:
     """How the chunks of a policy are played."""
@@ -46,27 +57,34 @@ class PlayConfig:
     continued: bool = False
     """Tell the policy what is played meanwhile, so that its chunks go on from it (real-time chunking)."""
     ensemble: float | None = None
-    """Play means of overlapping chunks, older ones with a weight larger by exp(this) each (ACT: 0.01)."""
+    """Play means of overlapping chunks, older ones with a weight larger by exp(this) each (ACT: 0.01); none:
+    as the policy says."""
+    newest: bool = False
+    """Play the newest chunk alone, whatever the policy says."""
     speed: float = 1.0
     """Play chunks this many times faster than they were meant."""
     lag_ms: float = 0.0
     """By how much servos trail; played faster, commands run ahead of them by more."""
 
-    def executor(self, chunk: int, execute: int, dt_s: float) -> Executor:
-        """For chunks of this length.
+    def executor(self, policy: Playable, dt_s: float) -> Executor:
+        """For the chunks of a policy.
 
         Raises:
             InputError: chunks are too short for this, or a delay is no whole number of control steps.
         """
+        if self.newest and self.ensemble is not None:
+            raise InputError(f"newest with ensemble {self.ensemble}: choose either")
+        ensemble = policy.ensemble if self.ensemble is None else self.ensemble
+        ensemble = None if self.newest else ensemble
         delay = self.delay_ms / 1000 / dt_s
         if abs(delay - round(delay)) > 1e-6 or delay < 0:
             raise InputError(f"delay_ms {self.delay_ms}: choose a multiple of {1000 * dt_s:.3g}")
         if self.continued and self.speed != 1:
             raise InputError(f"continued with speed {self.speed}: choose either")
         lead = self.lag_ms / 1000 / dt_s
-        most = Executor(chunk, 1, 0, self.ensemble, self.speed, lead).length - round(delay)
-        execute = self.execute or max(1, min(execute, most))
-        return Executor(chunk, execute, round(delay), self.ensemble, self.speed, lead)
+        most = Executor(policy.chunk, 1, 0, ensemble, self.speed, lead).length - round(delay)
+        execute = self.execute or max(1, min(policy.execute, most))
+        return Executor(policy.chunk, execute, round(delay), ensemble, self.speed, lead)
 
 
 @dataclass(frozen=True)

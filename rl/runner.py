@@ -1,9 +1,10 @@
 """Runs an exported policy with numpy and onnxruntime alone. This file can be copied to a robot as it is.
 
-runner = Runner("bundle")
-chunk = runner.act({term["name"]: ... for term in runner.meta["observations"]})
+player = Player(Runner("bundle"))  # It is asked in every control step.
+action = player.act({term["name"]: ... for term in player.runner.meta["observations"]})
 
-Where arms move on while the policy thinks, say what they will have done by then (real-time chunking):
+Where arms move on while the policy thinks, ask for chunks, and say what will have been done by the time that
+they come (real-time chunking):
 
 chunk = runner.act(obs, pending=chunk[runner.execute:], delay=3)
 """
@@ -74,6 +75,12 @@ class Runner:
     def execute(self) -> int:
         """Actions of a chunk to play before asking again."""
         return int(self.meta["execute"])
+
+    @property
+    def ensemble(self) -> float | None:
+        """Chunks that overlap are averaged, each with a weight exp(-this) times that of the one before; none:
+        the newest one alone is played."""
+        return self.meta.get("ensemble")
 
     def chunks(
         self, obs: Mapping[str, Any], noise: Any, pending: Any = None, gain: Any = None
@@ -147,6 +154,44 @@ class Runner:
         return holding(self._basis, delay, known)
 
 
+class Player:
+    """Plays the chunks of a policy on one robot, in the way that it was trained to be played."""
+
+    def __init__(self, runner: Runner):
+        """Begin an episode.
+
+        Args:
+            runner: whose chunks are played.
+        """
+        self.runner = runner
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another episode: nothing is left of what was asked for before."""
+        self._step = 0
+        self._asked: list[tuple[int, np.ndarray]] = []
+
+    def act(self, obs: Mapping[str, Any]) -> np.ndarray:
+        """The action of this control step, (action,); every `execute` steps the policy is asked anew.
+
+        Args:
+            obs: as for `Runner.act`.
+
+        Raises:
+            BundleError: as for `Runner.chunks`.
+        """
+        runner, step = self.runner, self._step
+        if step % runner.execute == 0:
+            if runner.ensemble is None:
+                self._asked.clear()
+            self._asked.append((step, runner.act(obs)))
+        self._asked = [one for one in self._asked if step - one[0] < runner.chunk]
+        weight = np.exp(-(runner.ensemble or 0.0) * np.arange(len(self._asked)))
+        covering = np.stack([chunk[step - first] for first, chunk in self._asked])
+        self._step += 1
+        return (weight @ covering / weight.sum()).astype(np.float32)
+
+
 def holding(basis: Any, delay: int, known: int) -> np.ndarray:
     """How far pending actions bind a new chunk: from what is off to corrections of its coefficients.
 
@@ -188,10 +233,12 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         )
     try:
         str(meta["sha256"]["policy.onnx"])
+        fade = meta.get("ensemble")
         sizes = [meta["noise_size"], meta["chunk"], meta["execute"]]
         for term in meta["observations"]:
             sizes += [len(term["name"]), *term["shape"]]
-        sound = all(isinstance(n, int) and n > 0 for n in sizes)
+        sound = all(isinstance(n, int) and n > 0 for n in sizes) and sizes[2] <= sizes[1]
+        sound &= fade is None or fade >= 0
     except (KeyError, TypeError):
         sound = False
     if not sound:

@@ -163,7 +163,7 @@ def environment(
         rows,
         randomizer=randomizer_for(one.task, physics),
         autoreset=AutoresetMode.DISABLED,
-        executor=play.executor(runner.chunk, runner.execute, task.control_dt_s),
+        executor=play.executor(runner, task.control_dt_s),
     )
 
 

@@ -15,6 +15,7 @@ GENERATE = GenerateConfig(episodes=300)
 RETIME = RetimeConfig(rounds=2, tries=12)
 CLONE = CloneConfig()
 IMPROVE = ImproveConfig()
+TASKS = ("transfer_cube", "peg_insertion", "hand_over", "lift_pot", "tidy")
 DELAYS_MS = (0.0, 40.0, 80.0, 120.0, 160.0, 200.0)
 
 
@@ -50,6 +51,14 @@ class Experiment:
         return f"{self.data}-{self.source}-{self.clone.family}-{digest}-{self.seed}"
 
 
+def clone_of(task: str, family: str = "flow") -> CloneConfig:
+    """How a task is cloned: the peg fits for a moment, and so many tokens cost more than one flow."""
+    short = {"chunk": 16, "knots": 5, "execute": 16, "ensemble": None}
+    chunks = short if task == "peg_insertion" else {}
+    sizes = {"width": 256, "batch": 256} if family == "token" else {}
+    return replace(CLONE, family=family, **chunks, **sizes)
+
+
 def seeds(one: Experiment, count: int) -> list[Experiment]:
     """The same with several training seeds."""
     return [replace(one, name=f"{one.name}-{seed}", seed=seed) for seed in range(count)]
@@ -57,32 +66,34 @@ def seeds(one: Experiment, count: int) -> list[Experiment]:
 
 def _delays() -> tuple[PlayConfig, ...]:
     """Thinking time: the arms go on with the old chunk, and the new one knows of it or does not."""
-    late = [PlayConfig(execute=6, delay_ms=delay) for delay in DELAYS_MS]
+    late = [PlayConfig(execute=6, newest=True, delay_ms=delay) for delay in DELAYS_MS]
     told = [replace(play, continued=True) for play in late[1:]]
-    return (PlayConfig(), PlayConfig(execute=1, ensemble=0.01), *late, *told)
+    whole = PlayConfig(execute=CLONE.chunk, newest=True)
+    return (PlayConfig(), PlayConfig(execute=1, ensemble=0.01), whole, *late, *told)
 
 
 def _clones() -> list[Experiment]:
-    tasks = ("transfer_cube", "peg_insertion", "hand_over", "lift_pot", "tidy")
     return [
         Experiment(
             f"clone-{task}-{family}",
             task,
-            clone=replace(CLONE, family=family),
+            clone=clone_of(task, family),
             plays=_delays() if task == "transfer_cube" else (PlayConfig(),),
             drift=True,
         )
-        for task in tasks
+        for task in TASKS
         for family in ("flow", "token")
     ]
 
 
 def _improved() -> list[Experiment]:
     transfer = Experiment("improve-transfer_cube", "transfer_cube", improve=IMPROVE)
-    others = ("peg_insertion", "hand_over", "lift_pot", "tidy")
     return [
         *seeds(transfer, 3),
-        *(Experiment(f"improve-{task}", task, improve=IMPROVE) for task in others),
+        *(
+            Experiment(f"improve-{task}", task, clone=clone_of(task), improve=IMPROVE)
+            for task in TASKS[1:]
+        ),
     ]
 
 

@@ -1,6 +1,8 @@
 """Flow matching: noise becomes a chunk of actions along a learned velocity field.
 
-Flow matching: Lipman et al., 2023 (straight paths, x_t = (1 - t) noise + t data). Noise injected at every
+Flow matching: Lipman et al., 2023 (straight paths, x_t = (1 - t) noise + t data). The network tells where the
+flow ends rather than its velocity, for which it would have to carry all the noise through itself (Li and He,
+2025). Noise injected at every
 integration step makes the way random, with an exact likelihood, so that policy gradients apply (the idea of
 Flow-GRPO, Liu et al., 2025, and ReinFlow, Zhang et al., 2025).
 """
@@ -47,15 +49,18 @@ class FlowPolicy(Policy):
             key, jnp.zeros(self.obs_size), jnp.zeros(self.latent_size), jnp.zeros(())
         )
 
-    def velocity(
+    def end(
         self,
         params: Params,
         obs: Float[Array, " obs"],
         latent: Float[Array, " latent"],
         time: Array,
     ) -> Float[Array, " latent"]:
-        """Where the flow goes at a point and a time from 0 (noise) to 1 (data)."""
-        return self._along(params, self._seen(params, obs), latent, time)
+        """Where the flow ends from a point at a time from 0 (noise) to 1 (data): in the mean of the data.
+
+        Its velocity is (end - point) / (1 - time).
+        """
+        return self._end(params, self._seen(params, obs), latent, time)
 
     def loss(
         self, params: Params, obs: Float[Array, " obs"], latent: Float[Array, " latent"], key: Array
@@ -65,7 +70,7 @@ class FlowPolicy(Policy):
         noise = jax.random.normal(noise_key, target.shape)
         time = jax.random.uniform(time_key, ())
         point = (1 - time) * noise + time * target
-        return jnp.mean((self.velocity(params, obs, point, time) - (target - noise)) ** 2)
+        return jnp.mean((self.end(params, obs, point, time) - target) ** 2)
 
     def act(
         self,
@@ -112,15 +117,16 @@ class FlowPolicy(Policy):
         normal = self._normal(params, obs)
         return self._net.apply(params["net"], normal, method="see")  # type: ignore[return-value]
 
-    def _along(self, params: Params, seen: Array, point: Array, time: Any) -> Array:
+    def _end(self, params: Params, seen: Array, point: Array, time: Any) -> Array:
         return self._net.apply(params["net"], seen, point, time, method="flow")  # type: ignore[return-value]
 
     def _mean(self, params: Params, seen: Array, point: Array, step: Any) -> Array:
-        return point + self._along(params, seen, point, step / self.steps) / self.steps
+        end = self._end(params, seen, point, step / self.steps)
+        return point + (end - point) / (self.steps - step)
 
 
 class FlowNet(nn.Module):
-    """The velocity field: the encoder's features, the point and the time through a residual MLP."""
+    """Where the flow ends: the encoder's features, the point and the time through a residual MLP."""
 
     width: int
     depth: int

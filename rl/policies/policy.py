@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from regrasp.envs import Executor
 from regrasp.errors import check_positive
 
 Params = Mapping[str, Any]
@@ -66,16 +67,25 @@ class Policy(ABC):
     """Actions in a chunk."""
     knots: int = 9
     """Coefficients of a chunk, for each action entry."""
-    width: int = 256
+    width: int = 384
     """Units of a hidden layer."""
     depth: int = 3
     """Residual layers behind the encoder."""
+    execute: int = 0
+    """Actions of a chunk that are played before the next; 0: all."""
+    ensemble: float | None = None
+    """Play means of overlapping chunks: see `Executor`; none: the newest chunk alone."""
     wanted: tuple[tuple[str, float], ...] = ()
     """Conditions beside the observation, such as the speed, and what is asked for when acting."""
 
     @property
     def action_size(self) -> int:
         return len(self.relative_to)
+
+    @property
+    def executor(self) -> Executor:
+        """How its chunks are played."""
+        return Executor(self.chunk, self.execute or self.chunk, ensemble=self.ensemble)
 
     @property
     def latent_size(self) -> int:

@@ -138,7 +138,7 @@ class Road:
         policy, params = self._cloned()
         demos = self._need_demos(self._kept("clone", CloneConfig))
         moments, phases = kept_moments(demos, policy.chunk)
-        env = self._env("table", config.rows, policy.chunk)
+        env = self._env("table", config.rows, policy.executor)
         if moments.fingerprint != env.fingerprint:
             raise InputError(
                 f"the demonstrations in {self.folder} are of another model or version: "
@@ -180,7 +180,7 @@ class Road:
                 path = self.folder / "video" / f"{policy}.mp4"
                 if not path.exists():
                     actor, executor = self._actor(policy)
-                    env = self._env("table", 1, *executor)
+                    env = self._env("table", 1, executor)
                     film(env, actor, path, episodes, self.seed, self.progress(f"video of {policy}"))
                 made.append(path)
         return made
@@ -342,13 +342,13 @@ class Road:
             return nullcontext()
         return _Clock(self.folder / "seconds.json", stage)
 
-    def _env(self, physics: str, rows: int, chunk: int, execute: int | None = None) -> BatchEnv:
+    def _env(self, physics: str, rows: int, executor: Executor) -> BatchEnv:
         return BatchEnv(
             load_task(self.task),
             rows,
             randomizer=randomizer_for(self.task, physics),
             autoreset=AutoresetMode.DISABLED,
-            executor=Executor(chunk, execute or chunk),
+            executor=executor,
         )
 
     def _need_demos(self, config: CloneConfig) -> Episodes:
@@ -422,19 +422,19 @@ class Road:
                 )
         return folder
 
-    def _actor(self, policy: str) -> tuple[Any, tuple[int, int]]:
+    def _actor(self, policy: str) -> tuple[Any, Executor]:
         """Who acts under this name, and how its chunks are executed."""
         if policy == "demonstrator":
-            return load_expert(self.task), (1, 1)
+            return load_expert(self.task), Executor(1, 1)
         runner = load_bundle(self.folder / "bundle" / policy)
-        return runner, (runner.chunk, runner.execute)
+        return runner, PlayConfig().executor(runner, load_task(self.task).control_dt_s)
 
     def _judge_one(self, policy: str, physics: str, config: JudgeConfig) -> Evaluation:
         path = self.folder / "eval" / f"{policy}-{physics}.json"
         if path.exists():
             return Evaluation.from_json(read_json(path, "evaluation"))
         actor, executor = self._actor(policy)
-        env = self._env(physics, min(config.rows, config.episodes), *executor)
+        env = self._env(physics, min(config.rows, config.episodes), executor)
         result = evaluate(
             env,
             actor,
@@ -518,7 +518,7 @@ def judge_bundle(
         min(config.rows, config.episodes),
         randomizer=randomizer,
         autoreset=AutoresetMode.DISABLED,
-        executor=play.executor(runner.chunk, runner.execute, found.control_dt_s),
+        executor=play.executor(runner, found.control_dt_s),
     )
     labels = (Path(where).resolve().name, task, physics)
     return evaluate(

@@ -9,8 +9,9 @@ from benchmarks.learning import __main__ as learning
 from benchmarks.learning.draw import draw
 from benchmarks.learning.experiments import STUDIES, Experiment
 
+from regrasp.envs import load_task
 from regrasp.errors import InputError
-from regrasp.rl.clone import CloneConfig
+from regrasp.rl.clone import CloneConfig, policy_for
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.evaluate import PlayConfig
 from regrasp.rl.improve import ImproveConfig
@@ -21,8 +22,9 @@ def test_names_are_unique_and_plays_are_possible():
     every = [one for study in STUDIES.values() for one in study]
     assert len({one.name for one in every}) == len(every)
     for one in every:
+        trained = policy_for(load_task(one.task), one.clone).executor
         for play in one.plays:
-            play.executor(one.clone.chunk, one.clone.chunk, 0.02)
+            play.executor(trained, 0.02)
 
 
 def test_variants_of_improvement_differ_in_the_improvement_alone():

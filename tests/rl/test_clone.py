@@ -102,9 +102,10 @@ def test_a_checkpoint_without_its_metrics_is_refused(
 
 
 def test_losses_fall_also_where_only_watched(trained):
+    """A new network ends in the mean, which costs the variance of the normalised data: 1."""
     lines = read_lines(trained[0] / "metrics.jsonl")
     for name in ("loss", "held_out_loss"):
-        assert lines[-1][name] < 0.7 * lines[0][name]
+        assert lines[-1][name] < 0.9 * lines[0][name] < 0.9
 
 
 def test_a_finished_folder_is_read_and_not_redone(shown: Samples, trained):
