@@ -57,7 +57,7 @@ class Executor:
             raise InputError(
                 f"speed {self.speed} and lead {self.lead}: choose 1 <= speed <= 4 and lead >= 0"
             )
-        if self.ensemble is not None and not self.ensemble >= 0:
+        if self.ensemble is not None and not 0 <= self.ensemble < np.inf:
             raise InputError(f"ensemble {self.ensemble}: choose 0 or more, such as 0.01")
         if not 0 <= self.delay <= self.length - self.execute:
             raise InputError(

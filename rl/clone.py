@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from regrasp.envs import Task
+from regrasp.envs import Executor, Task
 from regrasp.errors import InputError, check_positive, unknown
 from regrasp.files import whole
 from regrasp.rl.checkpoint import load_tree, save_tree
@@ -95,6 +95,9 @@ class CloneConfig:
             raise unknown("source", self.source, SOURCES)
         if self.family not in FAMILIES:
             raise unknown("policy family", self.family, FAMILIES)
+        Executor(
+            self.chunk, self.execute or self.chunk, ensemble=self.ensemble
+        )  # Refuses what cannot be played.
         if not 2 <= self.knots <= self.chunk or not 0 <= self.held_out < 1:
             raise InputError(
                 f"knots {self.knots} and held_out {self.held_out}: "

@@ -55,12 +55,13 @@ class PlayConfig:
     delay_ms: float = 0.0
     """Time from an observation to the first action that can follow from it: the policy's thinking."""
     continued: bool = False
-    """Tell the policy what is played meanwhile, so that its chunks go on from it (real-time chunking)."""
+    """Tell the policy what is played meanwhile, so that its chunks go on from it (real-time chunking); the
+    newest is then played alone, unless ensemble is given."""
     ensemble: float | None = None
     """Play means of overlapping chunks, older ones with a weight larger by exp(this) each (ACT: 0.01); none:
     as the policy says."""
     newest: bool = False
-    """Play the newest chunk alone, whatever the policy says."""
+    """Play the newest chunk alone, whatever the policy says; all of it, if execute is as long as it is."""
     speed: float = 1.0
     """Play chunks this many times faster than they were meant."""
     lag_ms: float = 0.0
@@ -75,9 +76,9 @@ class PlayConfig:
         if self.newest and self.ensemble is not None:
             raise InputError(f"newest with ensemble {self.ensemble}: choose either")
         ensemble = policy.ensemble if self.ensemble is None else self.ensemble
-        ensemble = None if self.newest else ensemble
+        ensemble = None if self.newest or (self.continued and self.ensemble is None) else ensemble
         delay = self.delay_ms / 1000 / dt_s
-        if abs(delay - round(delay)) > 1e-6 or delay < 0:
+        if not (0 <= delay < np.inf and abs(delay - round(delay)) <= 1e-6):
             raise InputError(f"delay_ms {self.delay_ms}: choose a multiple of {1000 * dt_s:.3g}")
         if self.continued and self.speed != 1:
             raise InputError(f"continued with speed {self.speed}: choose either")

@@ -4,7 +4,8 @@ player = Player(Runner("bundle"))  # It is asked in every control step.
 action = player.act({term["name"]: ... for term in player.runner.meta["observations"]})
 
 Where arms move on while the policy thinks, ask for chunks, and say what will have been done by the time that
-they come (real-time chunking):
+they come (real-time chunking). The newest chunk is then played alone; how many of its actions is for
+`regrasp eval --continued --execute` to find out:
 
 chunk = runner.act(obs, pending=chunk[runner.execute:], delay=3)
 """
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-FORMAT = 1
+FORMAT = 2
+"""Bundles of format 1 said nothing of averaging: their chunks are played without."""
 STIFF = 0.1
 """Ridge of the fit to pending actions: below it a weight is weak."""
 
@@ -227,9 +229,9 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     missing = [name for name in needed if not isinstance(meta, dict) or name not in meta]
     if missing:
         raise BundleError(f"{path} lacks {', '.join(missing)}: export the policy again")
-    if meta["format"] != FORMAT:
+    if meta["format"] not in range(1, FORMAT + 1):
         raise BundleError(
-            f"bundle {folder} has format {meta['format']}, this runner reads {FORMAT}: export it again"
+            f"bundle {folder} has format {meta['format']}, this runner reads 1 to {FORMAT}: export it again"
         )
     try:
         str(meta["sha256"]["policy.onnx"])
@@ -237,8 +239,8 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         sizes = [meta["noise_size"], meta["chunk"], meta["execute"]]
         for term in meta["observations"]:
             sizes += [len(term["name"]), *term["shape"]]
-        sound = all(isinstance(n, int) and n > 0 for n in sizes) and sizes[2] <= sizes[1]
-        sound &= fade is None or fade >= 0
+        sound = all(type(n) is int and n > 0 for n in sizes) and sizes[2] <= sizes[1]
+        sound &= fade is None or (type(fade) in (int, float) and 0 <= fade < np.inf)
     except (KeyError, TypeError):
         sound = False
     if not sound:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from regrasp import road
-from regrasp.envs import Snapshot
+from regrasp.envs import BatchEnv, Executor, Snapshot
 from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
@@ -247,6 +247,25 @@ def test_kept_moments_are_the_demonstrations_own(finished, monkeypatch, every: i
         phases, moments.carry["step"] / np.repeat(episodes.lengths, counts), atol=1e-6
     )
     np.testing.assert_array_equal(moments.row[1], episodes.snapshots(0).row[every])
+
+
+def test_a_policy_is_improved_judged_and_run_as_it_was_trained_to_be(
+    run: Road, monkeypatch: pytest.MonkeyPatch
+):
+    """Its bundle says how its chunks are played, and improvement plays them so."""
+    asked = Executor(CloneConfig().chunk, CloneConfig().execute, ensemble=CloneConfig().ensemble)
+    assert run._actor("clone")[1] == run._actor("improved")[1] == asked
+    played = []
+
+    def look(env: BatchEnv, *rest: Any) -> None:
+        played.append(env.executor)
+        raise KeyboardInterrupt
+
+    config = run._kept("improve", ImproveConfig)
+    monkeypatch.setattr(road, "Improver", look)
+    with pytest.raises(KeyboardInterrupt):
+        run.improve(config)
+    assert played == [asked]
 
 
 def test_a_bundle_is_judged_as_it_was_in_its_run(finished):

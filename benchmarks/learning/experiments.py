@@ -103,11 +103,12 @@ def _one() -> list[Experiment]:
         "",
         demos=replace(DEMOS, episodes=1),
         source="generated",
-        clone=replace(CLONE, updates=15000),
         improve=replace(IMPROVE, iterations=90),
     )
     tasks = ("transfer_cube", "lift_pot", "peg_insertion")
-    return [replace(base, name=f"{base.name}-{task}", task=task) for task in tasks]
+    return [
+        replace(base, name=f"{base.name}-{task}", task=task, clone=clone_of(task)) for task in tasks
+    ]
 
 
 def _speed() -> list[Experiment]:

@@ -96,6 +96,7 @@ def test_corrections_are_exported_with_what_they_correct(small, weights, tmp_pat
     large = np.abs(robot.chunks(seen(small, 9), np.zeros((9, policy.noise_size)))).max()
     off = largest_difference(policy, params, robot, seen(small, 9), jax.random.key(1))
     assert off < 2e-6 * large
+    assert (robot.execute, robot.ensemble) == (small.execute, small.ensemble) == (8, 0.0)
 
 
 def test_a_bundle_goes_on_from_what_is_pending(small, weights, exported: Path):
@@ -188,7 +189,9 @@ import numpy as np
 import robot
 data = dict(np.load("input.npz"))
 noise = data.pop("noise")
-np.save("output.npy", robot.Runner(sys.argv[1]).chunks(data, noise))
+policy = robot.Runner(sys.argv[1])
+np.save("output.npy", policy.chunks(data, noise))
+robot.Player(policy).act({name: values[0] for name, values in data.items()})
 """
     subprocess.run([sys.executable, "-c", code, exported], cwd=tmp_path, check=True)
     np.testing.assert_array_equal(
@@ -254,7 +257,7 @@ BROKEN = {
         "has checksum",
     ),
     "garbled graph": (garble, "cannot be run"),
-    "format": (change(format=99), "has format 99, this runner reads 1"),
+    "format": (change(format=99), "has format 99, this runner reads 1 to 2"),
     "not JSON": (text('{"format": 1'), "is not JSON"),
     "bytes": (lambda f: (f / "policy.json").write_bytes(b"\xff\xfe\x00"), "is not JSON"),
     "a list": (text("[]"), "lacks format, observations"),
@@ -266,6 +269,8 @@ BROKEN = {
     "chunk": (change(chunk="16"), "entries of another kind"),
     "execute": (change(execute=33), "entries of another kind"),
     "ensemble": (change(ensemble=-0.1), "entries of another kind"),
+    "ensemble without end": (change(ensemble=float("inf")), "entries of another kind"),
+    "ensemble, a truth": (change(ensemble=True), "entries of another kind"),
     "ensemble, in words": (change(ensemble="mean"), "entries of another kind"),
     "negative": (change(noise_size=-1), "entries of another kind"),
     "terms": (change(observations=[{"name": "a", "shape": [3]}]), "takes .*obs_joint_pos"),

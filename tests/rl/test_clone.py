@@ -199,7 +199,11 @@ def test_the_policy_of_a_task_is_relative_to_its_own_joints():
         ({"learning_rate": 0.0}, "learning_rate 0"),
         ({"learning_rate": float("nan")}, "learning_rate nan"),
         ({"knots": 1}, "knots 1"),
-        ({"chunk": 4, "knots": 5}, "knots 5"),
+        ({"chunk": 8, "knots": 9}, "knots 9"),
+        ({"chunk": 6}, "execute 8 of a chunk of 6"),
+        ({"execute": -1}, "execute -1"),
+        ({"ensemble": -0.1}, "ensemble -0.1"),
+        ({"ensemble": float("nan")}, "ensemble nan"),
         ({"held_out": 1.0}, "held_out 1"),
     ],
 )

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from regrasp.envs import BatchEnv, episode_keys
+from regrasp.envs import BatchEnv, Executor, episode_keys
 from regrasp.errors import InputError
-from regrasp.rl.evaluate import Evaluation, evaluate
+from regrasp.rl.evaluate import Evaluation, PlayConfig, evaluate
 from regrasp.rl.experts import FLAWLESS
 from regrasp.rl.stats import wilson
 
@@ -157,3 +157,40 @@ def test_data_that_lacks_something_are_refused(judged, lost: str):
 def test_no_episodes_are_refused(env: BatchEnv, episodes: int):
     with pytest.raises(InputError, match=f"episodes {episodes}"):
         evaluate(env, Restless(), episodes=episodes, seed=0, labels=LABELS)
+
+
+# ---- how chunks are played ----
+
+
+@pytest.mark.parametrize(
+    ("play", "want"),
+    [
+        ({}, Executor(16, 4, ensemble=0.1)),
+        ({"execute": 2, "ensemble": 0.5}, Executor(16, 2, ensemble=0.5)),
+        ({"newest": True}, Executor(16, 4)),
+        ({"newest": True, "execute": 16}, Executor(16, 16)),
+        ({"delay_ms": 60.0}, Executor(16, 4, delay=3, ensemble=0.1)),
+        ({"continued": True}, Executor(16, 4)),
+        ({"continued": True, "ensemble": 0.0}, Executor(16, 4, ensemble=0.0)),
+    ],
+)
+def test_chunks_are_played_as_the_policy_says_unless_told_otherwise(play: dict, want: Executor):
+    trained = Executor(16, 4, ensemble=0.1)
+    assert PlayConfig(**play).executor(trained, 0.02) == want
+
+
+@pytest.mark.parametrize(
+    ("play", "says"),
+    [
+        ({"newest": True, "ensemble": 0.1}, r"newest with ensemble 0\.1: choose either"),
+        ({"continued": True, "speed": 2.0}, r"continued with speed 2\.0: choose either"),
+        ({"delay_ms": 30.0}, r"delay_ms 30\.0: choose a multiple of 20"),
+        ({"delay_ms": float("inf")}, "delay_ms inf"),
+        ({"delay_ms": float("nan")}, "delay_ms nan"),
+        ({"ensemble": float("inf")}, "ensemble inf"),
+        ({"execute": 17}, "execute 17 of a chunk of 16"),
+    ],
+)
+def test_impossible_ways_of_playing_are_refused(play: dict, says: str):
+    with pytest.raises(InputError, match=says):
+        PlayConfig(**play).executor(Executor(16, 4), 0.02)

@@ -50,7 +50,8 @@ class Bench:
 
 
 def bench_of(family: str, nudge: Callable[..., BatchEnv]) -> Bench:
-    config = CloneConfig(family=family, chunk=4, knots=2, steps=3, bins=8, width=16, depth=1)
+    sizes: dict[str, Any] = {"chunk": 4, "execute": 0, "knots": 2, "width": 16, "depth": 1}
+    config = CloneConfig(family=family, steps=3, bins=8, **sizes)
     env = nudge(8, config.chunk)
     policy = policy_for(env.task, config)
     env.reset(seed=0)

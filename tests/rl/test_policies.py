@@ -199,7 +199,7 @@ def test_latents_survive_as_tokens_within_a_bin():
 
 def test_asking_for_some_tokens_costs_what_asking_for_all_does(monkeypatch: pytest.MonkeyPatch):
     """On average over gradient steps."""
-    policy = made("token", knots=8)
+    policy = made("token", knots=7)
     params, rng = weights(policy), np.random.default_rng(3)
     obs = jnp.asarray(rng.normal(size=policy.obs_size), jnp.float32)
     latent = jnp.asarray(rng.normal(size=policy.latent_size), jnp.float32)
