@@ -54,7 +54,7 @@ class CloneConfig:
     execute: int = 8
     """Actions of a chunk that are played before the next; 0: all."""
     ensemble: float | None = 0.0
-    """Play means of overlapping chunks, older ones with a weight larger by exp(this) each (ACT: 0.01); none:
+    """Play means of overlapping chunks, older ones with a weight larger by exp(this) each (ACT: 0.01); None:
     the newest chunk alone."""
     width: int = 384
     """Units of a hidden layer."""
@@ -95,9 +95,8 @@ class CloneConfig:
             raise unknown("source", self.source, SOURCES)
         if self.family not in FAMILIES:
             raise unknown("policy family", self.family, FAMILIES)
-        Executor(
-            self.chunk, self.execute or self.chunk, ensemble=self.ensemble
-        )  # Refuses what cannot be played.
+        # Refuses what cannot be played, before anything is trained.
+        Executor(self.chunk, self.execute or self.chunk, ensemble=self.ensemble)
         if not 2 <= self.knots <= self.chunk or not 0 <= self.held_out < 1:
             raise InputError(
                 f"knots {self.knots} and held_out {self.held_out}: "

@@ -58,7 +58,7 @@ class PlayConfig:
     """Tell the policy what is played meanwhile, so that its chunks go on from it (real-time chunking); the
     newest is then played alone, unless ensemble is given."""
     ensemble: float | None = None
-    """Play means of overlapping chunks, older ones with a weight larger by exp(this) each (ACT: 0.01); none:
+    """Play means of overlapping chunks, older ones with a weight larger by exp(this) each (ACT: 0.01); None:
     as the policy says."""
     newest: bool = False
     """Play the newest chunk alone, whatever the policy says; all of it, if execute is as long as it is."""
@@ -75,8 +75,9 @@ class PlayConfig:
         """
         if self.newest and self.ensemble is not None:
             raise InputError(f"newest with ensemble {self.ensemble}: choose either")
-        ensemble = policy.ensemble if self.ensemble is None else self.ensemble
-        ensemble = None if self.newest or (self.continued and self.ensemble is None) else ensemble
+        ensemble = self.ensemble
+        if ensemble is None and not (self.newest or self.continued):
+            ensemble = policy.ensemble
         delay = self.delay_ms / 1000 / dt_s
         if not (0 <= delay < np.inf and abs(delay - round(delay)) <= 1e-6):
             raise InputError(f"delay_ms {self.delay_ms}: choose a multiple of {1000 * dt_s:.3g}")

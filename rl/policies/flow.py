@@ -2,9 +2,8 @@
 
 Flow matching: Lipman et al., 2023 (straight paths, x_t = (1 - t) noise + t data). The network tells where the
 flow ends rather than its velocity, for which it would have to carry all the noise through itself (Li and He,
-2025). Noise injected at every
-integration step makes the way random, with an exact likelihood, so that policy gradients apply (the idea of
-Flow-GRPO, Liu et al., 2025, and ReinFlow, Zhang et al., 2025).
+2025). Noise injected at every integration step makes the way random, with an exact likelihood, so that policy
+gradients apply (the idea of Flow-GRPO, Liu et al., 2025, and ReinFlow, Zhang et al., 2025).
 """
 
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ class FlowPolicy(Policy):
         latent: Float[Array, " latent"],
         time: Array,
     ) -> Float[Array, " latent"]:
-        """Where the flow ends from a point at a time from 0 (noise) to 1 (data): in the mean of the data.
+        """Where the flow heads at a point and a time from 0 (noise) to 1 (data): the mean of what may come.
 
         Its velocity is (end - point) / (1 - time).
         """

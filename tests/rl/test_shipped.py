@@ -1,12 +1,15 @@
 """The policies that ship with the package."""
 
 import pytest
+from scipy.stats import binom
 
 from regrasp.envs import load_task
 from regrasp.rl.bundle import BUNDLES, load_bundle
 from regrasp.road import JudgeConfig, judge_bundle
 
 NAMES = sorted(path.parent.name for path in BUNDLES.glob("*/policy.json"))
+JUDGED = {"hand_over": 0.902, "lift_pot": 0.996, "transfer_cube": 0.977}
+"""Success of 1000 randomised episodes on another seed; of 1000 of 1000 the lower end of the interval."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -20,9 +23,9 @@ def test_a_shipped_policy_takes_what_its_task_observes(name: str):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_policy_works(name: str):
-    """Judged at 97.0 % or better, `hand_over` at 90.2 %: in 32 episodes fewer are 2 and 1 of 100 draws."""
+    """As well as it was judged: by chance alone, fewer successes come about in at most 1 of 100 draws."""
     found = judge_bundle(name, name, "table", JudgeConfig(episodes=32, rows=32, seed=5))
-    assert found.rate.rate >= (0.78 if name == "hand_over" else 0.9)
+    assert found.rate.successes >= binom.ppf(0.01, 32, JUDGED[name])
 
 
 def test_a_judgement_is_repeatable():
