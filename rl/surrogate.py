@@ -146,7 +146,7 @@ class Surrogate:
             advantage = part.advantage.reshape(-1, *[1] * (ratio.ndim - 1))
             gain = jnp.minimum(ratio * advantage, clipped * advantage)
             shift = jnp.mean(jnp.sum(moved.reshape(len(moved), -1), axis=1) ** 2)
-            return -jnp.mean(gain * self._policy.say), shift
+            return -jnp.mean(gain), shift
 
         (value, shift), gradient = jax.value_and_grad(loss, has_aux=True)(weights.net)
         sound = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradient))

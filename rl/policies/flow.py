@@ -2,8 +2,9 @@
 
 Flow matching: Lipman et al., 2023 (straight paths, x_t = (1 - t) noise + t data). The network tells where the
 flow ends rather than its velocity, for which it would have to carry all the noise through itself (Li and He,
-2025). Noise injected at every integration step makes the way random, with an exact likelihood, so that policy
-gradients apply (the idea of Flow-GRPO, Liu et al., 2025, and ReinFlow, Zhang et al., 2025).
+2025). Noise injected into the integration has an exact likelihood, given the point where it is injected, so
+that policy gradients apply (the idea of Flow-GRPO, Liu et al., 2025, and ReinFlow, Zhang et al., 2025); here
+it is injected into the last step alone.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from jaxtyping import Array, Float
 
 from regrasp.rl.policies.policy import Encoder, Held, Noise, Params, Policy, Residual
 
-Points = Float[Array, "steps_plus_1 latent"]
-"""The way from noise to a chunk: what its likelihood is computed from."""
+Points = Float[Array, "2 latent"]
+"""Before the last step of the flow, and what was tried after it: what a likelihood is computed from."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,6 @@ class FlowPolicy(Policy):
 
     steps: int = 5
     """Euler steps from noise to chunk."""
-
-    @cached_property
-    def fade(self) -> Float[np.ndarray, " steps"]:
-        """Size of the exploration noise at each step, relative to the first."""
-        return 1 - np.arange(self.steps, dtype=np.float32) / self.steps
-
-    @cached_property
-    def say(self) -> Float[np.ndarray, "steps 1"]:
-        """Late steps explore little and would only add noise: their say is that of their variance."""
-        return (self.fade**2 / np.mean(self.fade**2))[:, None]
 
     @cached_property
     def _net(self) -> "FlowNet":
@@ -89,28 +80,27 @@ class FlowPolicy(Policy):
     def explore(
         self, params: Params, obs: Float[Array, " obs"], key: Array, noise: Noise
     ) -> tuple[Float[Array, "chunk action"], Points]:
-        """A chunk made with noise at every integration step, and the way it took.
+        """A chunk drawn around where the flow ends, and the flow's last point before.
 
-        The noise fades from `sigma` to `sigma / steps`: the flow still smooths out what came early.
+        Noise at earlier steps would hardly reach the chunk (an eighth of it does), and what does not matter
+        makes the gradient noisy.
         """
-        keys = jax.random.split(key, self.steps + 1)
-        seen = self._seen(params, obs)
-        points = [noise.temperature * jax.random.normal(keys[-1], (self.latent_size,))]
-        for step in range(self.steps):
-            mean = self._mean(params, seen, points[-1], jnp.float32(step))
-            drawn = jax.random.normal(keys[step], (self.latent_size,))
-            points.append(mean + noise.sigma * self.fade[step] * drawn)
-        return self.decode(params, obs, points[-1]), jnp.stack(points)
+        first, last = jax.random.split(key)
+        seen, end = self._seen(params, obs), self.steps - 1
+        point = noise.temperature * jax.random.normal(first, (self.latent_size,))
+        for step in range(end):
+            point = self._mean(params, seen, point, jnp.float32(step))
+        drawn = noise.sigma * jax.random.normal(last, (self.latent_size,))
+        tried = self._mean(params, seen, point, jnp.float32(end)) + drawn
+        return self.decode(params, obs, tried), jnp.stack([point, tried])
 
     def log_prob(
         self, params: Params, obs: Float[Array, " obs"], trace: Points, noise: Noise
-    ) -> Float[Array, "steps latent"]:
-        """Gaussian, one term for each step and latent entry."""
-        steps, seen = jnp.arange(self.steps, dtype=jnp.float32), self._seen(params, obs)
-        means = jax.vmap(lambda point, step: self._mean(params, seen, point, step))(
-            trace[:-1], steps
-        )
-        return -(((trace[1:] - means) / (noise.sigma * self.fade[:, None])) ** 2) / 2
+    ) -> Float[Array, " latent"]:
+        """Gaussian, given the point before; one term for each latent entry."""
+        point, tried = trace
+        mean = self._mean(params, self._seen(params, obs), point, jnp.float32(self.steps - 1))
+        return -(((tried - mean) / noise.sigma) ** 2) / 2
 
     def _seen(self, params: Params, obs: Array) -> Array:
         normal = self._normal(params, obs)

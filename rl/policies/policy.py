@@ -106,11 +106,6 @@ class Policy(ABC):
         place = np.linspace(0, self.knots - 1, self.chunk)
         return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(self.knots))).astype(np.float32)
 
-    @cached_property
-    def say(self) -> Float[np.ndarray, "..."]:
-        """Weight of each term of `log_prob` in an update; broadcast over them."""
-        return np.ones((), np.float32)
-
     def flat(self, obs: Obs) -> Float[Array, "... obs"]:
         """What the network sees; conditions that are not given are those wanted."""
         joined = self.join(obs)

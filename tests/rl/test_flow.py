@@ -103,50 +103,63 @@ def test_rows_do_not_see_each_other(policy: FlowPolicy, params: Params, rng):
     np.testing.assert_allclose(policy.act(params, obs, noise), alone, atol=1e-5)
 
 
+def before(policy: FlowPolicy, params: Params, obs, start) -> jax.Array:
+    """Where the flow is before its last step."""
+    point = start
+    for step in range(policy.steps - 1):
+        slope = velocity(policy, params, obs, point, step / policy.steps)
+        point = point + slope / policy.steps
+    return point
+
+
+def last(policy: FlowPolicy, params: Params, obs, point) -> jax.Array:
+    """Where the last step leads from there."""
+    slope = velocity(policy, params, obs, point, (policy.steps - 1) / policy.steps)
+    return point + slope / policy.steps
+
+
 def test_exploring_without_noise_is_acting(policy: FlowPolicy, params: Params, obs):
-    chunk, path = policy.explore(params, obs, jax.random.key(3), Noise(1e-9, 0.7))
-    np.testing.assert_allclose(chunk, policy.act(params, obs, path[0]), atol=1e-6)
-    _, warm = policy.explore(params, obs, jax.random.key(3), Noise(1e-9, 1.4))
-    np.testing.assert_allclose(warm[0], 2 * path[0], rtol=1e-6)
+    key, cold = jax.random.key(3), Noise(1e-9, 1e-9)
+    chunk, points = policy.explore(params, obs, key, cold)
+    still = jnp.zeros(policy.latent_size)
+    np.testing.assert_allclose(chunk, policy.act(params, obs, still), atol=1e-6)
+    np.testing.assert_allclose(points[0], before(policy, params, obs, still), atol=1e-6)
 
 
 def test_exploring_adds_the_noise_it_says(policy: FlowPolicy, params: Params, obs):
-    """Steps off the flow are normal, with a standard deviation of sigma times the fade."""
+    """Around the end of a flow that itself starts from less than its whole noise."""
     keys = jax.random.split(jax.random.key(0), 2000)
-    explore = jax.jit(jax.vmap(lambda k: policy.explore(params, obs, k, Noise(SIGMA))[1]))
-    points = np.asarray(explore(keys))
-    for step in range(policy.steps):
-        here = jnp.asarray(points[:, step])
-        slope = jax.vmap(lambda p, t=step / policy.steps: velocity(policy, params, obs, p, t))(here)
-        off = points[:, step + 1] - here - np.asarray(slope) / policy.steps
-        assert off.std() == pytest.approx(SIGMA * policy.fade[step], rel=0.03)
-        assert abs(off.mean()) < 0.03 * off.std()
-    assert points[:, 0].std() == pytest.approx(Noise().temperature, rel=0.03)
+    explore = jax.jit(jax.vmap(lambda k: policy.explore(params, obs, k, Noise(SIGMA, 0.5))))
+    chunks, points = explore(keys)
+    ends = jax.vmap(lambda point: last(policy, params, obs, point))(points[:, 0])
+    off = np.asarray(points[:, 1] - ends)
+    decoded = jax.vmap(lambda point: policy.decode(params, obs, point))(points[:, 1])
+    np.testing.assert_allclose(chunks, decoded, atol=1e-6)
+    assert off.std() == pytest.approx(SIGMA, rel=0.03)
+    assert abs(off.mean()) < 0.03 * off.std()
+
+
+def test_the_temperature_scales_what_the_flow_starts_from(policy: FlowPolicy, params: Params, obs):
+    """Every point before the end lies on the flow from a start that is normal with that deviation."""
+    key = jax.random.key(3)
+    start = jax.random.normal(jax.random.split(key)[0], (policy.latent_size,))
+    for temperature in (0.7, 1.4):
+        _, points = policy.explore(params, obs, key, Noise(SIGMA, temperature))
+        np.testing.assert_allclose(
+            points[0], before(policy, params, obs, temperature * start), atol=1e-5
+        )
 
 
 # ---- likelihood ----
 
 
 def test_likelihood_is_the_gaussian_one(policy: FlowPolicy, params: Params, obs, rng):
-    """Of any way, up to the constant of the normal distribution."""
-    points = jnp.asarray(rng.normal(size=(policy.steps + 1, policy.latent_size)), jnp.float32)
-    exact = 0.0
-    for step in range(policy.steps):
-        slope = velocity(policy, params, obs, points[step], step / policy.steps)
-        mean, std = points[step] + slope / policy.steps, SIGMA * policy.fade[step]
-        exact += (norm.logpdf(points[step + 1], mean, std) - norm.logpdf(0, 0, std)).sum()
+    """Of any end after any point, up to the constant of the normal distribution."""
+    points = jnp.asarray(rng.normal(size=(2, policy.latent_size)), jnp.float32)
+    mean = last(policy, params, obs, points[0])
+    exact = (norm.logpdf(points[1], mean, SIGMA) - norm.logpdf(0, 0, SIGMA)).sum()
     found = float(jnp.sum(policy.log_prob(params, obs, points, Noise(SIGMA))))
     assert found == pytest.approx(float(exact), rel=1e-5)
-
-
-def test_an_explored_way_is_as_likely_as_its_noise(policy: FlowPolicy, params: Params, obs):
-    """Under the parameters that made it; so the ratio to them is 1 wherever it is computed."""
-    key = jax.random.key(5)
-    _, path = policy.explore(params, obs, key, Noise(SIGMA))
-    keys = jax.random.split(key, policy.steps + 1)[:-1]
-    noise = jax.vmap(lambda k: jax.random.normal(k, (policy.latent_size,)))(keys)
-    explored = policy.log_prob(params, obs, path, Noise(SIGMA))
-    assert float(jnp.sum(explored)) == pytest.approx(float(-jnp.sum(noise**2) / 2), rel=1e-4)
 
 
 def test_likelihood_ratios_average_to_one(policy: FlowPolicy, params: Params, obs):
