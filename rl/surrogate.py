@@ -23,7 +23,7 @@ from regrasp.rl.policies import Noise, Params, Policy, Trace
 class SurrogateConfig:
     """How an iteration's decisions change the policy."""
 
-    learning_rate: float = 5e-5
+    learning_rate: float = 1e-4
     """Of Adam, at first; it falls to 0 in a straight line."""
     passes: int = 2
     """Times that an iteration's decisions are used."""
