@@ -44,9 +44,9 @@ class CloneConfig:
     weight_decay: float = 1e-4
     """Of AdamW."""
     average: float = 0.998
-    """Decay of the averaged weights, which are the ones judged and kept."""
+    """Decay of the averaged weights, which are the ones kept."""
     held_out: float = 0.1
-    """Fraction of the episodes that are not trained on: kept are the weights with the lowest loss there."""
+    """Fraction of the episodes whose loss is only watched."""
     chunk: int = 32
     """Actions in a chunk."""
     knots: int = 9
@@ -116,10 +116,6 @@ class _State(NamedTuple):
     net: Any
     average: Any
     optimizer: Any
-    kept: Any
-    """The average with the lowest held-out loss so far; the latest, where none is held out."""
-    lowest: Any
-    """That loss."""
 
 
 def policy_for(task: Task, config: CloneConfig) -> Policy:
@@ -196,7 +192,7 @@ def clone(
     An interrupted run goes on from its last checkpoint, and ends with the same weights as an undisturbed one.
 
     Returns:
-        The averaged parameters, as they were when the loss of the held-out episodes was lowest.
+        The averaged parameters.
     """
     held = data.episode >= (1 - config.held_out) * (data.episode.max() + 1)
     params = policy.init(jax.random.key(config.seed), data.obs[~held], data.latent[~held])
@@ -217,8 +213,7 @@ def clone(
         ),
         weight_decay=config.weight_decay,
     )
-    net = params["net"]
-    state = _State(net, net, optimizer.init(net), net, np.float32(np.inf))
+    state = _State(params["net"], params["net"], optimizer.init(params["net"]))
     state, first, metrics = _resume(folder, state)
     advance = jax.jit(partial(_advance, policy, config, optimizer, fixed))
     held_out_loss = jax.jit(
@@ -237,14 +232,11 @@ def clone(
                     "good state is kept; look for extreme numbers in the demonstrations, or start anew with "
                     "a lower --learning-rate"
                 )
-            watched = held_out_loss(state.average) if held.any() else state.lowest
-            if not held.any() or watched < state.lowest:
-                state = state._replace(kept=state.average, lowest=np.float32(watched))
             metrics.append(
                 {
                     "step": done + _BLOCK,
                     "loss": float(loss),
-                    "held_out_loss": float(watched) if held.any() else None,
+                    "held_out_loss": float(held_out_loss(state.average)) if held.any() else None,
                     "wall_s": round(time.monotonic() - started, 2),
                 }
             )
@@ -252,7 +244,7 @@ def clone(
             if (done // _BLOCK) % 10 == 9:
                 _save(folder, state, done + _BLOCK, metrics)
             progress(done + _BLOCK, config.updates, f"loss {metrics[-1]['loss']:.3f}")
-    params = {**fixed, "net": state.kept}
+    params = {**fixed, "net": state.average}
     write_lines(folder / "metrics.jsonl", metrics)
     save_tree(folder / "params.npz", params)
     (folder / "checkpoint.npz").unlink(missing_ok=True)
@@ -298,7 +290,7 @@ def _advance(
         # A young average forgets its start sooner.
         decay = jnp.minimum(config.average, (step + 1) / (step + 10))
         average = optax.incremental_update(net, state.average, 1 - decay)
-        return state._replace(net=net, average=average, optimizer=memory), loss
+        return _State(net, average, memory), loss
 
     state, losses = jax.lax.scan(one, state, first + jnp.arange(_BLOCK))
     return state, losses.mean()

@@ -116,20 +116,6 @@ def test_losses_fall_also_where_only_watched(trained):
     assert np.mean([line["loss"] for line in lines[-5:]]) == pytest.approx(least, rel=0.05)
 
 
-def test_kept_are_the_weights_that_know_the_held_out_episodes_best(tmp_path: Path):
-    """Of labels that follow from nothing, more and more is learned by heart."""
-    rng = np.random.default_rng(0)
-    obs, latent = (rng.normal(size=(40, size)).astype(np.float32) for size in (1, 2))
-    data = Samples(obs, latent, np.repeat(np.arange(10), 4))
-    policy = replace(FORK, width=64)
-    params = clone(policy, data, replace(CONFIG, average=0.9), tmp_path)
-    losses = [line["held_out_loss"] for line in read_lines(tmp_path / "metrics.jsonl")]
-    assert losses[-1] > min(losses)
-    keys = jax.random.split(jax.random.key(1), 8)
-    kept = jax.vmap(policy.loss, (None, 0, 0, 0))(params, obs[32:], latent[32:], keys).mean()
-    assert float(kept) == pytest.approx(min(losses), rel=1e-4)
-
-
 def test_a_finished_folder_is_read_and_not_redone(shown: Samples, trained):
     folder, params = trained
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
