@@ -53,8 +53,8 @@ def export(
         "format": FORMAT,
         "task": name,
         "observations": [
-            {"name": term, "unit": unit, "shape": list(shape)}
-            for term, (unit, shape) in task.terms.items()
+            {"name": term, "unit": task.terms[term][0], "shape": list(task.terms[term][1])}
+            for term, _ in policy.terms
         ],
         "action": {
             "names": list(task.workcell().action_names),

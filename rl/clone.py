@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial
@@ -118,9 +118,19 @@ class _State(NamedTuple):
     optimizer: Any
 
 
-def policy_for(task: Task, config: CloneConfig) -> Policy:
-    """The policy of this configuration for a task's observations and actions."""
-    terms = tuple((name, int(np.prod(shape))) for name, (_, shape) in task.terms.items())
+def policy_for(task: Task, config: CloneConfig, seen: Collection[str] | None = None) -> Policy:
+    """The policy of this configuration for a task's observations and actions.
+
+    Args:
+        task: what it does.
+        config: the policy's family and sizes.
+        seen: the observation terms that it sees; None: all of the task.
+    """
+    terms = tuple(
+        (name, int(np.prod(shape)))
+        for name, (_, shape) in task.terms.items()
+        if seen is None or name in seen
+    )
     workcell = task.workcell()
     arms = workcell.action_size - len(workcell.gripper_columns)
     if dict(terms).get("joint_pos") != arms:

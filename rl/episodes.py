@@ -79,6 +79,8 @@ class Header:
     def check(self, name: str, task: Task) -> None:
         """Refuse episodes that a policy for this task cannot be cloned from.
 
+        Those that a real robot recorded may lack what only a simulation sees; the joints they need.
+
         Args:
             name: the task's name.
             task: the task.
@@ -87,13 +89,16 @@ class Header:
             InputError: they are of another robot, task, rate or action meaning, or see other things.
         """
         workcell = task.workcell()
+        seen = dict(task.terms)
+        if self.meta.get("recorded") and "joint_pos" in self.terms:
+            seen = {name: term for name, term in seen.items() if name in self.terms}
         wanted: dict[str, tuple[Any, Any]] = {
             "task": (self.task, name),
             "robot": (self.robot, workcell.arm.name),
             "rate (Hz)": (round(self.fps, 3), round(1 / task.control_dt_s, 3)),
             "action meaning": (self.action_meaning, ACTION_MEANING),
             "actions": (self.actions, workcell.action_names),
-            "observations": (dict(self.terms), dict(task.terms)),
+            "observations": (dict(self.terms), seen),
         }
         for what, (found, want) in wanted.items():
             if found != want:

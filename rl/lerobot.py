@@ -1,5 +1,9 @@
-"""The LeRobot v3.0 layout, and reading it: numbers per frame, and what describes them."""
+"""The LeRobot v3.0 layout, and reading it: numbers per frame, and what describes them.
 
+Version 2.1, which recorders still write, is read by the same functions from its own layout.
+"""
+
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +18,11 @@ from jaxtyping import Float, Int, Shaped
 from regrasp.errors import InputError
 from regrasp.files import read_json
 
-VERSION = "v3.0"
+VERSION, OLDER = "v3.0", "v2.1"
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
 EPISODES, DATA = "meta/episodes", "data"
+TASK_LINES, EPISODE_LINES = "meta/tasks.jsonl", "meta/episodes.jsonl"
+"""Tables of version 2.1, as JSON lines; early folders of version 3.0 still have the tasks so."""
 FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 MAX_JSON_BYTES = 2**24
 MAX_FRAMES = 2**24
@@ -66,22 +72,32 @@ class Frames:
         return np.arange(self.starts[-1]) - self.starts[self.episode_index]
 
 
-def read(folder: str | Path) -> Frames:
-    """Read a LeRobot v3.0 folder: every vector of real numbers; images and videos are left out.
+def read(
+    folder: str | Path, versions: tuple[str, ...] = (VERSION,), *, finite: bool = True
+) -> Frames:
+    """Read a LeRobot folder: every vector of real numbers; images and videos are left out.
 
     Counts in `info.json` are often wrong: the frames themselves count; a difference is warned of.
+
+    Args:
+        folder: the data set.
+        versions: those that are understood, of VERSION and OLDER.
+        finite: refuse the folder if any number is not finite; otherwise they are kept.
 
     Raises:
         InputError: no such folder, another version, or files that are missing, cut short, too large
             or at odds with each other; the message names the file.
     """
     folder = Path(folder)
-    info = read_info(folder)
+    info = read_info(folder, versions)
     widths = _widths(folder, info)
     data = _read_parquet(folder, f"{DATA}/*/*.parquet", ["timestamp", *COUNTERS, *widths])
     lengths = _lengths(folder, data)
-    values = {name: _numbers(folder, data, name, width) for name, width in widths.items()}
-    per_episode = _read_parquet(folder, f"{EPISODES}/*/*.parquet", None)
+    values = {name: _numbers(folder, data, name, width, finite) for name, width in widths.items()}
+    if info["codebase_version"] == OLDER:
+        per_episode = _episode_lines(folder)
+    else:
+        per_episode = _read_parquet(folder, f"{EPISODES}/*/*.parquet", None)
     _check_episodes(folder, per_episode, lengths)
     for name, count in (("total_episodes", len(lengths)), ("total_frames", len(data))):
         if info.get(name) != count:
@@ -90,16 +106,16 @@ def read(folder: str | Path) -> Frames:
     tasks = _read_tasks(folder)
     which = _counter(folder, data, "task_index")[np.cumsum(lengths) - lengths]
     if not np.isin(which, np.arange(len(tasks))).all():
-        raise _odd(folder / TASKS, f"{len(tasks)} tasks, but the frames name task {which.max()}")
+        raise _odd(folder / "meta", f"{len(tasks)} tasks, but the frames name task {which.max()}")
     extra = {f.name: per_episode[f.name].to_numpy() for f in per_episode.schema if _is_extra(f)}
     names = {name: _names(info["features"][name], width) for name, width in widths.items()}
     robot = str(info.get("robot_type") or "")
-    stamps = _numbers(folder, data, "timestamp", 1)[:, 0]
+    stamps = _numbers(folder, data, "timestamp", 1, finite)[:, 0]
     return Frames(float(info["fps"]), lengths, values, names, tasks, which, stamps, robot, extra)
 
 
-def read_info(folder: Path) -> dict[str, Any]:
-    """Read and check `info.json`.
+def read_info(folder: Path, versions: tuple[str, ...] = (VERSION,)) -> dict[str, Any]:
+    """Read and check `info.json`, of one of these versions.
 
     Raises:
         InputError: missing, not JSON, of another version, or without fps or features.
@@ -107,8 +123,10 @@ def read_info(folder: Path) -> dict[str, Any]:
     path = folder / INFO
     info = read_small_json(path, "LeRobot description")
     version = info.get("codebase_version")
-    if version != VERSION:
-        raise InputError(f"{path} has version {version!r}: choose a LeRobot folder of {VERSION}")
+    if version not in versions:
+        raise InputError(
+            f"{path} has version {version!r}: choose a LeRobot folder of {' or '.join(versions)}"
+        )
     fps = info.get("fps")
     if not isinstance(fps, int | float) or not 0 < fps < 1e6:
         raise _odd(path, f"fps is {fps!r}, not a positive number")
@@ -196,8 +214,10 @@ def _counter(folder: Path, table: pa.Table, name: str) -> Int[np.ndarray, " rows
     return column.to_numpy().astype(np.int64)
 
 
-def _numbers(folder: Path, table: pa.Table, name: str, width: int) -> Float[np.ndarray, "rows w"]:
-    """A column of `width` real numbers per row, all finite."""
+def _numbers(
+    folder: Path, table: pa.Table, name: str, width: int, finite: bool
+) -> Float[np.ndarray, "rows w"]:
+    """A column of `width` real numbers per row, all finite where that is asked for."""
     column = table[name].combine_chunks()
     where = folder / DATA
     if pa.types.is_nested(column.type):
@@ -213,7 +233,7 @@ def _numbers(folder: Path, table: pa.Table, name: str, width: int) -> Float[np.n
     if len(column) != len(table) * width:
         raise _odd(where, f"column {name!r} does not have {width} numbers in every row")
     array = column.to_numpy(zero_copy_only=False).reshape(len(table), width)
-    if not np.isfinite(array).all():
+    if finite and not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         raise _odd(where, f"column {name!r} is not finite in row {row}")
     return array
@@ -255,7 +275,10 @@ def _is_extra(column: pa.Field) -> bool:
 
 def _read_tasks(folder: Path) -> tuple[str, ...]:
     """Tasks in the order of their numbers."""
-    table = _read_parquet(folder, TASKS, None)
+    if (folder / TASK_LINES).is_file() and not (folder / TASKS).is_file():
+        table = _json_lines(folder / TASK_LINES, {"task_index": pa.int64(), "task": pa.string()})
+    else:
+        table = _read_parquet(folder, TASKS, None)
     names = [name for name in table.column_names if name != "task_index"]
     if not names or len(names) == len(table.column_names):
         raise _odd(folder / TASKS, "it does not have a column of tasks and one of their numbers")
@@ -264,6 +287,26 @@ def _read_tasks(folder: Path) -> tuple[str, ...]:
     if sorted(order) != list(range(len(order))):
         raise _odd(folder / TASKS, "its tasks are not numbered 0, 1, 2, ...")
     return tuple(str(text[i]) for i in np.argsort(order))
+
+
+def _episode_lines(folder: Path) -> pa.Table:
+    """The table of episodes of version 2.1."""
+    kinds = {"episode_index": pa.int64(), "length": pa.int64()}
+    return _json_lines(folder / EPISODE_LINES, kinds)
+
+
+def _json_lines(path: Path, kinds: Mapping[str, pa.DataType]) -> pa.Table:
+    """These columns of a file with a JSON object in every line."""
+    if not path.is_file():
+        raise InputError(f"no {path.name} in {path.parent}: copy the whole LeRobot folder again")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise InputError(f"{path} has more than {MAX_JSON_BYTES} bytes: refused")
+    try:
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        return pa.table({n: pa.array([row[n] for row in rows], k) for n, k in kinds.items()})
+    except (*UNREADABLE, RecursionError, AttributeError, OverflowError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _odd(path, f"it cannot be read ({reason})") from None
 
 
 def _odd(path: Path, reason: str) -> InputError:

@@ -5,13 +5,16 @@ its range, its velocity in encoder steps per second.
 """
 
 import zipfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from regrasp.assets.arm import Arm
+from regrasp.assets.arm import Arm, load_arm
 from regrasp.errors import InputError
-from regrasp.sim2real.log import Log
+from regrasp.sim2real.log import Log, Refused, attempt
+from regrasp.sim2real.units import ReadConfig
 
 FIELDS = ("t", "cmd", "q", "qd")
 MAX_BYTES = 512 * 2**20
@@ -28,34 +31,38 @@ def accepts(path: Path) -> bool:
     return path.is_file() and path.suffix == ".npz"
 
 
-def read(path: Path, arm: Arm) -> list[Log]:
+def read(path: Path, arm: Arm | None, config: ReadConfig = ReadConfig()) -> Iterator[Log | Refused]:  # noqa: B008
     """Every run in the file, in the file's order; a log is named after its motion.
 
+    Its units are the format's; None is the SO-101.
+
     Raises:
-        InputError: not an npz of plain arrays, too large, or a run lacks an array.
+        InputError: not an npz of plain arrays, or too large.
     """
     arrays = _arrays(path)
-    logs = []
     for run in dict.fromkeys(key.rpartition("__")[0] for key in arrays):
-        for field in FIELDS[:3]:
-            if f"{run}__{field}" not in arrays:
-                raise InputError(f"{path}: run {run!r} has no {run}__{field}; add the array")
-        qd = arrays.get(f"{run}__qd")
-        if qd is not None and qd.ndim == 2:
-            qd[:, -1] /= JAW_STEPS
-        logs.append(
-            Log(
-                name=run.partition("__")[0],
-                joints=arm.joint_names,
-                t=arrays[f"{run}__t"],
-                cmd=arrays[f"{run}__cmd"],
-                q=arrays[f"{run}__q"],
-                qd=qd,
-                clock="recording computer, measured",
-                source=f"{path}#{run}",
-            )
-        )
-    return logs
+        source = f"{path}#{run}"
+        make = partial(_log, path, run, arrays, arm or load_arm("so101"))
+        yield attempt(run.partition("__")[0], source, make)
+
+
+def _log(path: Path, run: str, arrays: dict[str, np.ndarray], arm: Arm) -> Log:
+    for field in FIELDS[:3]:
+        if f"{run}__{field}" not in arrays:
+            raise InputError(f"{path}: run {run!r} has no {run}__{field}; add the array")
+    qd = arrays.get(f"{run}__qd")
+    if qd is not None and qd.ndim == 2 and qd.shape[1]:
+        qd[:, -1] /= JAW_STEPS
+    return Log(
+        name=run.partition("__")[0],
+        joints=arm.joint_names,
+        t=arrays[f"{run}__t"],
+        cmd=arrays[f"{run}__cmd"],
+        q=arrays[f"{run}__q"],
+        qd=qd,
+        clock="recording computer, measured",
+        source=f"{path}#{run}",
+    )
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -7,14 +7,16 @@ by one under the same stamp, so a measurement can be up to one sample (20 ms) yo
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from regrasp.assets.arm import Arm
+from regrasp.assets.arm import Arm, load_arm
 from regrasp.errors import InputError, unknown
-from regrasp.sim2real.log import Log, check_times
+from regrasp.sim2real.log import Log, Refused, attempt, check_times
+from regrasp.sim2real.units import ReadConfig
 
 FILES = ("joint_list.txt", "control.csv", "state_motor.csv", "event.csv")
 MAX_BYTES = 64 * 2**20
@@ -40,8 +42,16 @@ def accepts(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in FILES[1:])
 
 
-def read(path: Path, arm: Arm) -> list[Log]:
+def read(path: Path, arm: Arm | None, config: ReadConfig = ReadConfig()) -> Iterator[Log | Refused]:  # noqa: B008
     """The one log of a SAGE folder, cut to the time between MOTION_START and DISABLE.
+
+    Its units are the format's; None is the SO-101.
+    """
+    yield attempt(path.name, str(path), lambda: _log(path, arm or load_arm("so101")))
+
+
+def _log(path: Path, arm: Arm) -> Log:
+    """The log.
 
     Time 0 is MOTION_START. Where the stamps of commands and measurements differ, the log keeps
     the commands' stamps (a command is an event, a position is smooth), measurements are
@@ -64,7 +74,7 @@ def read(path: Path, arm: Arm) -> list[Log]:
         inside &= (stamps >= states[0][0]) & (stamps <= states[0][-1])
         q, qd = _interpolated(stamps, states[0], q), _interpolated(stamps, states[0], qd)
     qd[:, -1] /= JAW_RANGE_RAD
-    log = Log(
+    return Log(
         name=path.name,
         joints=arm.joint_names,
         t=(stamps[inside] - start) * 1e-6,
@@ -74,7 +84,6 @@ def read(path: Path, arm: Arm) -> list[Log]:
         clock="recording computer, measured; commands and measurements share stamps",
         source=str(path),
     )
-    return [log]
 
 
 def _columns(folder: Path, arm: Arm) -> list[int]:

@@ -391,7 +391,7 @@ class Road:
         """The clone: trained, trained to its end, or read, as the folder has it."""
         episodes = self._need_demos(config)
         obs, action, index, _ = episodes.arrays()
-        policy = policy_for(load_task(self.task), config)
+        policy = policy_for(load_task(self.task), config, episodes.terms)
         data = samples(policy, obs, action, index)
         if config.fastest < 1:
             used = np.isin(index, fastest(episodes, config.fastest))
