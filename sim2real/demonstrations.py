@@ -1,5 +1,6 @@
 """Between logs and demonstrations: what a real arm recorded can be cloned, what a simulation did is a log."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from regrasp.rl.aloha_write import FILE, AlohaEpisode
 from regrasp.rl.aloha_write import write as write_aloha
 from regrasp.rl.episodes import Episode, EpisodeWriter, Header
 from regrasp.sim2real.log import Log
+from regrasp.sim2real.readers import columns
 
 GIVEN = ("joint_pos", "gripper", "target")
 """Observation terms that a log can give: measured joints, measured openings and the last command. What a task
@@ -55,6 +57,24 @@ def to_episodes(logs: Sequence[Log], task: str, path: str | Path) -> Header:
         for log in logs:
             writer.add(_episode(log, found, tuple(terms)))
     return header
+
+
+def to_tables(logs: Sequence[Log], folder: str | Path) -> list[Path]:
+    """Write each log as an npz in rad and openings, which every reader of logs knows; returns their paths.
+
+    Two logs of one name are told apart by a number.
+    """
+    paths: list[Path] = []
+    for log in logs:
+        name = re.sub(r"[^\w.+-]", "-", log.name) or "log"
+        path = Path(folder) / f"{name}.npz"
+        number = 1
+        while path in paths:
+            number += 1
+            path = Path(folder) / f"{name}-{number}.npz"
+        columns.write(path, log)
+        paths.append(path)
+    return paths
 
 
 def to_aloha(logs: Sequence[Log], folder: str | Path) -> list[Path]:

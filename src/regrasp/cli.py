@@ -36,6 +36,7 @@ from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 from regrasp.rl.runner import BundleError
 from regrasp.road import JudgeConfig, Road
+from regrasp.sim2real.units import ReadConfig
 
 Task = tyro.conf.Positional[str]
 _Config = TypeVar("_Config")
@@ -238,6 +239,60 @@ def randomization(task: Task, json: bool = False) -> None:
     _answer(json, {"task": task, "rows": table.to_json()}, str(table))
 
 
+def logs(
+    paths: tyro.conf.Positional[list[Path]],
+    arm: str | None = None,
+    read: Flat[ReadConfig] = ReadConfig(),
+    picture: Path | None = None,
+    out: Path | None = None,
+    task: str = "",
+    demos: Path | None = None,
+    aloha: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Say what recordings hold, and what looks wrong with them. Exit code 1 if any is refused.
+
+    Args:
+        paths: Recordings: SAGE, LeRobot, ALOHA, ROS bags or MCAP, UMI, tables; or folders of them.
+        arm: Name of the arm that was recorded; by default what the recordings say.
+        read: What the recordings do not say themselves.
+        picture: Draw them into this file, .png or .svg.
+        out: Write the logs as tables in rad and openings into this folder, for `regrasp gap`.
+        task: The task that logs of two arms are demonstrations of.
+        demos: Write them as demonstrations into this folder, for `regrasp clone --data`.
+        aloha: Write logs of two arms as an ALOHA's HDF5 files into this folder.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from regrasp.files import whole
+    from regrasp.sim2real.demonstrations import to_aloha, to_episodes, to_tables
+    from regrasp.sim2real.survey import survey
+    from regrasp.sim2real.survey_plot import draw_survey
+
+    form = picture.suffix.removeprefix(".") if picture else "png"
+    if form not in ("png", "svg"):
+        raise InputError(f"picture {picture}: choose a name that ends in .png or .svg")
+    if demos and not task:
+        raise InputError("demos without a task: give --task, the one that the recordings show")
+    with _bars() as progress:
+        found = survey(paths, arm, read, progress("logs"))
+    kept = [one.log for one in found.found]
+    written = {}
+    if picture:
+        with whole(picture) as temporary:
+            temporary.write_bytes(draw_survey(found, form))
+        written["picture"] = str(picture)
+    if out:
+        written["out"] = [str(path) for path in to_tables(kept, out)]
+    if demos:
+        written |= {"demos": str(demos), "lacks": to_episodes(kept, task, demos).meta["lacks"]}
+    if aloha:
+        written["aloha"] = [str(path) for path in to_aloha(kept, aloha)]
+    told = "".join(f"\n{name}: {what}" for name, what in written.items())
+    _answer(json, {**found.to_json(), "written": written}, f"{found}{told}")
+    if found.refused:
+        sys.exit(1)
+
+
 def gap(
     logs: tyro.conf.Positional[list[Path]],
     arm: str = "so101",
@@ -361,6 +416,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "plot": plot,
     "export": export,
     "eval": eval_,
+    "logs": logs,
     "gap": gap,
     "certify": certify,
     "randomization": randomization,
