@@ -152,7 +152,7 @@ def survey(
         else:
             found.append(describe(one, kind, model))
         done = len(found) + len(refused)
-        progress(done, done, one.name)
+        progress(done, done + 1, one.name)  # How many there will be is not known.
     if not found and not refused:
         raise InputError(
             f"no logs in {', '.join(map(str, given))}: give recordings, or a folder of them"
@@ -222,7 +222,7 @@ def _against_commands(log: Log, lags: dict[str, float]) -> Iterable[str]:
     early = [name for name, lag in lags.items() if lag < -0.6 * log.period_s]
     if early:
         yield f"{', '.join(early)} lead their commands: commands made of later measurements, or shifted"
-    late = [name for name, lag in lags.items() if lag >= MAX_LAG_S - 1e-9]
+    late = [name for name, lag in lags.items() if lag > MAX_LAG_S - 1.5 * log.period_s]
     if late:
         yield f"{', '.join(late)} trail by {MAX_LAG_S:g} s or more"
 
@@ -237,7 +237,11 @@ def _velocities(log: Log) -> Iterable[str]:
         told, true = log.qd[:, i], slopes[:, i]
         if not told.any():
             yield f"the velocity of {name} is always 0"
-        elif (ratio := float(told @ true / max(true @ true, 1e-12))) < 0.3 or ratio > 3:
+            continue
+        # Where the two hardly go together, a unit is not what is wrong.
+        alike = np.ptp(told) > 0 and np.corrcoef(told, true)[0, 1] > 0.7
+        ratio = float(told @ true / max(true @ true, 1e-12))
+        if alike and not 0.4 < ratio < 2.5:
             yield f"the velocity of {name} is {ratio:.2g} times the slope of its position: another unit?"
 
 

@@ -6,6 +6,7 @@ import textwrap
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from regrasp.sim2real.log import Log
 from regrasp.sim2real.survey import Found, Survey
@@ -41,19 +42,14 @@ def draw_survey(survey: Survey, form: str = "png") -> bytes:
             _draw_refusal(axis, *panel)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
-    first = next((one.log for one in survey.found), None)
-    if first is not None:
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles,
-            labels,
-            loc="outside upper center",
-            ncols=min(8, len(labels)),
-            frameon=False,
-            fontsize=8,
-        )
-    if len(panels) > len(shown):
-        figure.supxlabel(f"the first {len(shown)} of {len(panels)}", fontsize=8, color=INK)
+    places = _legend([one.log for one in shown if isinstance(one, Found)])
+    lines = [Line2D([], [], color=COLOURS[place % len(COLOURS)]) for place in places]
+    lines.append(Line2D([], [], color=COMMAND, lw=0.8, ls="--"))
+    labels = [*(" / ".join(names) for names in places.values()), "command"]
+    figure.legend(lines, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=7)
+    more = f"; the first {len(shown)} of {len(panels)}" if len(panels) > len(shown) else ""
+    figure.supxlabel(f"time (s){more}", fontsize=8, color=INK)
+    figure.supylabel("rad; grippers 0 closed to 1 open", fontsize=8, color=INK)
     out = io.BytesIO()
     figure.savefig(out, format=form, dpi=110)
     return out.getvalue()
@@ -65,11 +61,8 @@ def _draw_log(axis, found: Found) -> None:
     t = (log.t - log.t[0])[::every]
     for i, name in enumerate(log.joints):
         colour = COLOURS[_place(log, i) % len(COLOURS)]
-        right = name.startswith("right/")
-        label = None if right else name.removeprefix("left/")
-        axis.plot(
-            t, log.q[::every, i], color=colour, lw=1.1, ls="-." if right else "-", label=label
-        )
+        dotted = name.startswith("right/")
+        axis.plot(t, log.q[::every, i], color=colour, lw=1.1, ls=":" if dotted else "-")
         if log.commands == "sent" and name not in log.uncommanded:
             axis.plot(t, log.cmd[::every, i], color=COMMAND, lw=0.6, ls="--", zorder=1)
     lag = "" if found.lag_s is None else f", lag {1e3 * found.lag_s:.0f} ms"
@@ -92,6 +85,17 @@ def _draw_refusal(axis, name: str, reason: str) -> None:
     axis.set_title(f"{_short(name)}: refused", fontsize=8, color=FLAG, loc="left")
     text = "\n".join(textwrap.wrap(reason, 60)[:9])
     axis.text(0, 0.97, text, fontsize=7, color=INK, va="top", transform=axis.transAxes)
+
+
+def _legend(logs: list[Log]) -> dict[int, list[str]]:
+    """Place of a joint in its arm -> what it is called; the right arm is dotted."""
+    names: dict[int, list[str]] = {}
+    for log in logs:
+        for i, name in enumerate(log.joints):
+            plain, known = name.rpartition("/")[2], names.setdefault(_place(log, i), [])
+            if plain not in known and len(known) < 3:
+                known.append(plain)
+    return dict(sorted(names.items()))
 
 
 def _place(log: Log, column: int) -> int:

@@ -10,6 +10,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +360,7 @@ def _both(path: Path, sides: list[_Side], logs: list[Log]) -> Log:
     )
 
 
+@cache
 def _types() -> Any:
     """ROS 2's own messages and Interbotix's commands, for bags that carry no definitions."""
     store = get_typestore(Stores.ROS2_HUMBLE)

@@ -5,7 +5,9 @@ Their units are whatever the recorder chose, so the caller says them; a file of 
 """
 
 import csv
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +28,7 @@ MAX_BYTES = 2**28
 OWN_UNITS = "rad, opening"
 UNREADABLE = (
     *(pa.ArrowException, OSError, ValueError, KeyError, TypeError, EOFError, IndexError, csv.Error),
+    *(zlib.error, struct.error, SyntaxError, AttributeError, RecursionError),
     *(
         zipfile.BadZipFile,
         NotImplementedError,

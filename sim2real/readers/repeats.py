@@ -4,7 +4,9 @@ Times are s, columns in the arm's joint order, in rad and rad/s; the gripper's p
 its range, its velocity in encoder steps per second.
 """
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,17 @@ from regrasp.sim2real.log import Log, Refused, attempt
 from regrasp.sim2real.units import ReadConfig
 
 FIELDS = ("t", "cmd", "q", "qd")
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, MemoryError, OverflowError),
+    *(
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        SyntaxError,
+        struct.error,
+        AttributeError,
+    ),
+)
 MAX_BYTES = 512 * 2**20
 """Most bytes that are unpacked; a zip file's own size says little."""
 
@@ -73,9 +86,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             raise InputError(f"{path}: {size} bytes unpacked, more than {MAX_BYTES}; split it")
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except UNREADABLE as error:
         raise InputError(f"{path} is not an npz of plain arrays: {error}; make it again") from None
     for key, array in arrays.items():
         motion, _, field = key.rpartition("__")

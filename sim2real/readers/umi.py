@@ -9,7 +9,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +69,6 @@ def read(path: Path, arm: Arm | None, config: ReadConfig = ReadConfig()) -> Iter
     Raises:
         InputError: no such arrays, or they are damaged, too large or lead elsewhere.
     """
-    from regrasp.rl.experts.ik import Reach
-
     arm = arm or load_arm("viperx300s")
     ends = _array(path, "meta/episode_ends")
     if ends is None:
@@ -98,12 +96,18 @@ def read(path: Path, arm: Arm | None, config: ReadConfig = ReadConfig()) -> Iter
         raise InputError(
             f"{path}: poses need a workcell, which {arm.name} has none of: choose --arm viperx300s"
         )
-    workcell = Workcell(arm)
-    reaches = [Reach(workcell, side) for side in SIDES[: len(hands)]]
+    reaches = [_reach(arm, side) for side in SIDES[: len(hands)]]
     for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         name, source = f"{path.name.partition('.')[0]}/{number:06d}", f"{path}#{number}"
         part = [track[int(begin) : int(end)] for track in tracks]
         yield attempt(name, source, partial(_log, name, source, part, arm, reaches, config))
+
+
+@lru_cache(2)
+def _reach(arm: Arm, side: str) -> "Reach":
+    from regrasp.rl.experts.ik import Reach
+
+    return Reach(Workcell(arm), side)
 
 
 _PARTS = (("eef_pos", 3), ("eef_rot_axis_angle", 3), ("gripper_width", 1))

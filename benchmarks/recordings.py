@@ -20,6 +20,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from regrasp.assets.arm import load_arm
 from regrasp.assets.workcell import aloha
+from regrasp.sim2real.units import ReadConfig
 
 SO101 = load_arm("so101").joint_names
 VIPER = load_arm("viperx300s").joint_names
@@ -321,3 +322,84 @@ def write_table(path: Path, joints: tuple[str, ...] = SO101, own: bool = False) 
         ]
         path.write_text("\n".join(rows) + "\n")
     return path
+
+
+def write_sage(folder: Path, samples: int = 60) -> Path:
+    """A SAGE folder of an SO-101, at 50 Hz."""
+    t, cmd, q = wave(6, samples)
+    names = ("Rotation", "Pitch", "Elbow", "Wrist_Pitch", "Wrist_Roll", "Jaw")
+    put(folder / "joint_list.txt", "\n".join(names))
+    put(folder / "event.csv", "type,timestamp,event\nEVENT,0,MOTION_START\nEVENT,9e9,DISABLE\n")
+    rows = [
+        f'CONTROL,{1e6 * at:.0f},"{json.dumps(list(row))}"\n'
+        for at, row in zip(t, cmd, strict=True)
+    ]
+    put(folder / "control.csv", "type,timestamp,positions\n" + "".join(rows))
+    zeros = json.dumps([0.0] * 6)
+    rows = [
+        f'STATE_MOTOR,{1e6 * at:.0f},"{json.dumps(list(row))}","{zeros}","{zeros}"\n'
+        for at, row in zip(t, q, strict=True)
+    ]
+    put(folder / "state_motor.csv", "type,timestamp,positions,velocities,torques\n" + "".join(rows))
+    return folder
+
+
+def write_runs(path: Path) -> Path:
+    """An npz of two runs."""
+    t, cmd, q = wave(6)
+    runs = {f"wave__{run}__{k}": v for run in "ab" for k, v in (("t", t), ("cmd", cmd), ("q", q))}
+    np.savez_compressed(path, **runs)
+    return path
+
+
+def poses(samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Joint angles of an ALOHA's left arm, shape (N, 6), and its hand's poses as UMI gives them, (N, 6)."""
+    from scipy.spatial.transform import Rotation
+
+    from regrasp.rl.experts.ik import Reach
+    from regrasp.sim2real.readers.umi import HAND
+
+    reach = Reach(aloha(), "left")
+    _, _, q = wave(6, samples)
+    q = reach.home + 0.2 * (q - 0.5)
+    rows = []
+    for angles in q:
+        place, turn = reach.place(angles)
+        rows.append([*place, *Rotation.from_matrix(turn @ HAND.T).as_rotvec()])
+    return q, np.array(rows)
+
+
+TOLD = ReadConfig(angles="deg", grippers="percent")
+HOW: dict[str, tuple[ReadConfig, str | None]] = {
+    "LeRobot folder": (TOLD, "so101"),
+    "UMI zarr": (ReadConfig(rate_hz=5), None),
+    "ROS bag or MCAP": (ReadConfig(grippers="act"), None),
+    "ALOHA HDF5": (ReadConfig(grippers="act"), None),
+    "table": (ReadConfig(angles="rad", grippers="opening"), "so101"),
+}
+"""Reader -> what it is told about these recordings, and the arm."""
+
+
+def write_all(folder: Path) -> None:
+    """Small recordings of every reader, each in a folder of its name."""
+
+    def of(reader: str, name: str) -> Path:
+        place = folder / reader.replace(" ", "_")
+        place.mkdir(exist_ok=True)
+        return place / name
+
+    write_sage(of("SAGE folder", "wave"))
+    write_lerobot(of("LeRobot folder", "three"), video=True)
+    write_lerobot(of("LeRobot folder", "two"), "v2.1", video=True)
+    _, hand = poses(8)
+    for name, packer in (("blosc", Blosc("zstd")), ("zlib", ZLIB), ("plain", None)):
+        write_umi(of("UMI zarr", f"{name}.zarr"), hand, np.full((8, 1), 0.04), (8,), packer)
+    bag = of("ROS bag or MCAP", "one.bag")
+    write_bag(bag, ("wx200",), samples=110)
+    for ros in (2, 3):
+        write_bag(bag.with_name(f"two{ros}"), ("follower_left",), samples=110, ros=ros)
+    for packed in (False, True):
+        write_aloha(of("ALOHA HDF5", f"episode_{int(packed)}.hdf5"), 60, packed, sim=False)
+    for name in ("a.npz", "b.csv", "c.parquet"):
+        write_table(of("table", name))
+    write_runs(of("npz of runs", "runs.npz"))
