@@ -314,6 +314,11 @@ def _seeds(folder: Path) -> dict[str, list[Seed]]:
             os._exit(code)
     if os.waitpid(pid, 0)[1]:
         raise RuntimeError("the sound recordings could not be written")
+    return load_seeds(folder)
+
+
+def load_seeds(folder: Path) -> dict[str, list[Seed]]:
+    """Sound recordings of every reader, as `recordings.write_all` wrote them."""
     return {reader: list(_loaded(folder / reader.replace(" ", "_"), reader)) for reader in READERS}
 
 

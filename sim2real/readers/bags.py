@@ -5,7 +5,6 @@ the two clocks are apart is measured first. One arm's topics share a name: `/fol
 """
 
 import re
-import sqlite3
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag1 import ReaderError as Ros1Error
@@ -39,7 +39,7 @@ MESSAGES = {
 PACKAGES = ("interbotix_xs_msgs", "interbotix_xs_sdk")
 FINGERS = ("left_finger", "right_finger")
 UNREADABLE = (
-    *(AnyReaderError, Ros1Error, Ros2Error, SerdeError, TypesysError, sqlite3.Error, struct.error),
+    *(AnyReaderError, Ros1Error, Ros2Error, SerdeError, TypesysError, apsw.Error, struct.error),
     *(OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, EOFError),
     *(MemoryError, OverflowError, AssertionError, RecursionError, SyntaxError, NotImplementedError),
 )

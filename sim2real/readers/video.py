@@ -105,7 +105,10 @@ def _picture(folder: Path, path: Path, times: np.ndarray, index: int) -> np.ndar
     """The picture on show at a time: the last that is not later, within half a frame."""
     inside(folder, path)
     check_size(path, MAX_BYTES)
-    kinds = (FFmpegError, OSError, ValueError, IndexError, MemoryError, TypeError, OverflowError)
+    kinds = (
+        *(FFmpegError, OSError, ValueError, IndexError, MemoryError, TypeError, OverflowError),
+        *(AttributeError, KeyError, RuntimeError, ZeroDivisionError, NotImplementedError),
+    )
     with named(path, "video", *kinds), av.open(str(path), mode="r", format="mp4") as container:
         stream = container.streams.video[0]
         if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
