@@ -34,6 +34,7 @@ Files = dict[str, bytes]
 """Path inside of the recording -> content; "" is a recording of one file."""
 BLOCK = 500
 """Inputs that one child reads."""
+FAULTS = ("crash", "hang", "wrong")
 TEXT = (".json", ".jsonl", ".csv", ".txt", ".zarray", ".yaml")
 EVIL = [
     b"NaN",
@@ -202,7 +203,7 @@ def _seen(camera) -> None:
 
 
 def attempt(
-    config: Fuzz, reader: str, seeds: list[Seed], progress: Callable[[int], None]
+    config: Fuzz, reader: str, seeds: list[Seed], progress: Callable[[int, int], None]
 ) -> Counter[str]:
     """Outcomes of all inputs of a reader."""
     found: Counter[str] = Counter()
@@ -216,7 +217,7 @@ def attempt(
             what = "hang" if status == signal.SIGALRM else f"crash: signal {status}"
             found[f"{what} (input {begin})"] += 1
             begin += 1
-        progress(begin)
+        progress(begin, sum(n for what, n in found.items() if what.startswith(FAULTS)))
     return found
 
 
@@ -284,7 +285,10 @@ def measure(config: Fuzz) -> list[Result]:
     answers: list[Result] = []
     for reader in config.readers or tuple(READERS):
         found = attempt(
-            config, reader, seeds[reader], lambda done, name=reader: note(f"{name}: {done}")
+            config,
+            reader,
+            seeds[reader],
+            lambda done, faults, name=reader: note(f"{name}: {done}, {faults} faults"),
         )
         for what, count in found.most_common():
             note(f"{reader}: {count} {what}")
@@ -293,9 +297,6 @@ def measure(config: Fuzz) -> list[Result]:
         kind: sum(r.value for r in answers if r.metric.endswith(f"_{kind}")) for kind in FAULTS
     }
     return [Result(kind, count, "1", "lower") for kind, count in total.items()] + answers
-
-
-FAULTS = ("crash", "hang", "wrong")
 
 
 def _seeds(folder: Path) -> dict[str, list[Seed]]:

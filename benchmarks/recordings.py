@@ -347,7 +347,9 @@ def write_sage(folder: Path, samples: int = 60) -> Path:
 def write_runs(path: Path) -> Path:
     """An npz of two runs."""
     t, cmd, q = wave(6)
-    runs = {f"wave__{run}__{k}": v for run in "ab" for k, v in (("t", t), ("cmd", cmd), ("q", q))}
+    runs: dict[str, Any] = {
+        f"wave__{run}__{k}": v for run in "ab" for k, v in (("t", t), ("cmd", cmd), ("q", q))
+    }
     np.savez_compressed(path, **runs)
     return path
 

@@ -104,9 +104,7 @@ class Survey:
         parts = []
         if self.found:
             parts += aligned([HEAD, *(_row(one) for one in self.found)])
-            parts += _grouped(
-                "joints", [", ".join(one.log.joints) for one in self.found], self.found
-            )
+            parts += _grouped("joints", [_joints(one.log) for one in self.found], self.found)
             parts += _grouped("clock", [one.log.clock for one in self.found], self.found)
             for title, pick in (("note", lambda one: one.log.notes), ("odd", lambda one: one.odd)):
                 texts = [(text, one) for one in self.found for text in pick(one)]
@@ -197,7 +195,8 @@ def _odd(log: Log, lags: dict[str, float], arm: Arm | None) -> Iterable[str]:
         row = int(np.argmax(steps))
         yield f"a gap of {steps[row]:.3g} s at {log.t[row] - log.t[0]:.2f} s"
     still = (log.q[1:] == log.q[:-1]).all(axis=1)
-    asked = (log.cmd[1:] != log.cmd[:-1]).any(axis=1)
+    # Slower commands than this move no encoder by a step.
+    asked = (np.abs(np.diff(log.cmd, axis=0)) > 5e-3).any(axis=1)
     if asked.sum() > 10 and (share := np.mean(still[asked])) > 0.2:
         yield f"{share:.0%} of measurements repeat the last one while commands change: read more slowly"
     if log.commands == "sent":
@@ -231,18 +230,27 @@ def _velocities(log: Log) -> Iterable[str]:
     if log.qd is None or len(log.t) < 10:
         return
     slopes = np.gradient(log.q, log.t, axis=0)
+    still: list[str] = []
+    scaled: dict[str, list[str]] = {}
     for i, name in enumerate(log.joints):
+        given, true = log.qd[:, i], slopes[:, i]
         if np.ptp(log.q[:, i]) < 2 * MOVES:
             continue
-        told, true = log.qd[:, i], slopes[:, i]
-        if not told.any():
-            yield f"the velocity of {name} is always 0"
+        if not given.any():
+            still.append(name)
             continue
         # Where the two hardly go together, a unit is not what is wrong.
-        alike = np.ptp(told) > 0 and np.corrcoef(told, true)[0, 1] > 0.7
-        ratio = float(told @ true / max(true @ true, 1e-12))
+        alike = np.ptp(given) > 0 and np.corrcoef(given, true)[0, 1] > 0.7
+        ratio = float(given @ true / max(true @ true, 1e-12))
         if alike and not 0.4 < ratio < 2.5:
-            yield f"the velocity of {name} is {ratio:.2g} times the slope of its position: another unit?"
+            scaled.setdefault(f"{float(f'{ratio:.1g}'):g}", []).append(name)
+    if still:
+        yield f"the velocity of {', '.join(still)} is always 0"
+    for ratio, names in scaled.items():
+        told = (
+            f"the velocity of {', '.join(names)} is about {ratio} times the slope of its position"
+        )
+        yield f"{told}: another unit?"
 
 
 def _beyond(log: Log, arm: Arm) -> Iterable[str]:
@@ -253,6 +261,13 @@ def _beyond(log: Log, arm: Arm) -> Iterable[str]:
         low, high = log.q[:, i].min() - joint.range[0], log.q[:, i].max() - joint.range[1]
         if low < -0.1 or high > 0.1:
             yield f"{name} is measured up to {max(-low, high):.2f} rad outside of {arm.name}'s range"
+
+
+def _joints(log: Log) -> str:
+    """Joints and units; those of a gripper are its opening."""
+    grippers = [log.joints[i] for i in log.grippers or ()]
+    unit = f"rad; {', '.join(grippers)} 0..1" if grippers else "rad"
+    return f"{', '.join(log.joints)} ({unit})"
 
 
 def _row(one: Found) -> tuple[str, ...]:

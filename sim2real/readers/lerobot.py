@@ -54,6 +54,8 @@ def read(path: Path, arm: Arm | None, config: ReadConfig = ReadConfig()) -> Iter
             raise InputError(f"{path} has no {name!r}: choose a data set with states and actions")
     info = read_info(path, (VERSION, OLDER))
     cameras = video.places(path, info, len(frames.lengths))
+    if stills := [name for name, f in info["features"].items() if f.get("dtype") == "image"]:
+        notes = (*notes, f"pictures within its tables ({', '.join(stills[:4])}) are not read")
     for i in range(len(frames.lengths)):
         name = f"{path.name}/{i:06d}"
         make = partial(_log, name, path, frames, i, arm, config, notes, cameras)

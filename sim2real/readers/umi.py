@@ -86,6 +86,11 @@ def read(path: Path, arm: Arm | None, config: ReadConfig = ReadConfig()) -> Iter
     hands = [robot for robot in range(2) if _exists(path, f"data/robot{robot}_eef_pos")]
     if not hands:
         raise InputError(f"{path} has no data/robot0_eef_pos: choose a data set of UMI with poses")
+    notes = tuple(
+        f"pictures of camera{i} are not read"
+        for i in range(2)
+        if _exists(path, f"data/camera{i}_rgb")
+    )
     tracks = [
         np.concatenate(
             [_column(path, f"robot{robot}_{name}", width, total) for name, width in _PARTS], axis=1
@@ -100,7 +105,7 @@ def read(path: Path, arm: Arm | None, config: ReadConfig = ReadConfig()) -> Iter
     for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         name, source = f"{path.name.partition('.')[0]}/{number:06d}", f"{path}#{number}"
         part = [track[int(begin) : int(end)] for track in tracks]
-        yield attempt(name, source, partial(_log, name, source, part, arm, reaches, config))
+        yield attempt(name, source, partial(_log, name, source, part, arm, reaches, config, notes))
 
 
 @lru_cache(2)
@@ -120,6 +125,7 @@ def _log(
     arm: Arm,
     reaches: "list[Reach]",
     config: ReadConfig,
+    notes: tuple[str, ...],
 ) -> Log:
     sides = [""] if len(tracks) == 1 else [f"{side}/" for side in SIDES]
     q = np.concatenate(
@@ -145,6 +151,7 @@ def _log(
         measured_time=False,
         notes=(
             *said,
+            *notes,
             f"no stamps: {rate:g} Hz is assumed (--rate-hz)",
             f"poses became joints of {arm.name} with their frame at {config.origin_m} m, turned by "
             f"{config.origin_rotvec_rad} rad (--origin-m, --origin-rotvec-rad)",

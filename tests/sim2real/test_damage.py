@@ -73,7 +73,7 @@ def _waits():
 def test_faults_are_counted_as_what_they_are(monkeypatch, fault, kind):
     monkeypatch.setitem(READERS, "SAGE folder", _Broken(fault))
     seed = Seed("x", {"a.txt": b"1,2,3"}, ReadConfig())
-    found = attempt(Fuzz(inputs=2, limit_s=1), "SAGE folder", [seed], lambda done: None)
+    found = attempt(Fuzz(inputs=2, limit_s=1), "SAGE folder", [seed], lambda done, faults: None)
     counts = {
         result.metric.rpartition("_")[2]: result.value for result in results("SAGE folder", found)
     }

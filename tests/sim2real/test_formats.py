@@ -168,7 +168,9 @@ def test_the_arms_of_an_aloha_become_logs_of_their_own(tmp_path):
 def test_an_arm_that_is_not_moved_is_left_out(tmp_path):
     path = write_aloha(tmp_path / "e.hdf5")
     with h5py.File(path, "r+") as file:
-        file["action"][:, 7:] = 0.5
+        _replaced("action", np.concatenate([wave(14)[1][:, :7], np.full((80, 7), 0.5)], axis=1))(
+            file
+        )
     with pytest.warns(UserWarning, match="the right arm is not moved"):
         (log,) = read_logs([path], load_arm("viperx300s"))
     assert log.name == "e/left"

@@ -151,7 +151,8 @@ def test_npz_holds_many_runs(make_log, arm, tmp_path):
     assert logs[1].source.endswith("runs.npz#waves__two")
     np.testing.assert_array_equal(logs[1].q, second.q)
     assert logs[0].qd is not None
-    np.testing.assert_array_equal(logs[0].qd[0], [1506] * 5 + [1])
+    # 1506 steps are all of the gripper's range, and 4096 a turn of an arm joint.
+    np.testing.assert_allclose(logs[0].qd[0], [1506 / 4096 * 2 * np.pi] * 5 + [1])
     assert logs[1].qd is None
 
 

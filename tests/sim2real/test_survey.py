@@ -71,11 +71,11 @@ ODD = {
     "early": (lambda log: {"cmd": log.q, "q": log.cmd}, "lead their commands"),
     "no speed": (
         lambda log: {"qd": np.zeros_like(log.q)},
-        "the velocity of shoulder_pan is always 0",
+        "the velocity of shoulder_pan, shoulder_lift",
     ),
     "degrees": (
         lambda log: {"qd": np.degrees(np.gradient(log.q, log.t, axis=0))},
-        "the velocity of shoulder_pan is 57 times",
+        "is about 60 times the slope",
     ),
 }
 
