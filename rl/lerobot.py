@@ -185,10 +185,8 @@ def _read_parquet(folder: Path, pattern: str, columns: list[str] | None) -> pa.T
     if not paths:
         raise InputError(f"no {pattern} in {folder}: copy the whole LeRobot folder again")
     try:
-        heads = [pq.read_metadata(path) for path in paths]
-        groups = [head.row_group(i) for head in heads for i in range(head.num_row_groups)]
-        numbers = sum(g.column(i).num_values for g in groups for i in range(g.num_columns))
-        if numbers > MAX_NUMBERS or sum(head.num_rows for head in heads) > MAX_FRAMES:
+        sizes = [parquet_size(path, columns) for path in paths]
+        if sum(n for _, n in sizes) > MAX_NUMBERS or sum(rows for rows, _ in sizes) > MAX_FRAMES:
             raise InputError(f"{folder / pattern} holds more than {MAX_NUMBERS} numbers: refused")
         tables = []
         for path in paths:
@@ -204,6 +202,35 @@ def _read_parquet(folder: Path, pattern: str, columns: list[str] | None) -> pa.T
     except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _odd(folder / pattern, f"it cannot be read ({reason})") from None
+
+
+def parquet_size(path: Path, columns: list[str] | None) -> tuple[int, int]:
+    """Rows, and numbers in all of them, as a parquet file declares them.
+
+    Args:
+        path: the file.
+        columns: those that count; None: all.
+
+    Raises:
+        pyarrow.ArrowException, OSError: the file is damaged.
+    """
+    with pq.ParquetFile(path) as file:
+        head = file.metadata
+        if head.num_rows > MAX_FRAMES or not head.num_rows:
+            return head.num_rows, 0
+        names = [head.schema.column(i).path for i in range(head.num_columns)]
+        wanted = [
+            i
+            for i, name in enumerate(names)
+            if columns is None or any(name == one or name.startswith(f"{one}.") for one in columns)
+        ]
+        numbers = 0
+        for group in range(head.num_row_groups):
+            # Damage in what describes a column ends the whole process when it is asked for its size,
+            # and is an exception when a row is read.
+            next(file.iter_batches(1, row_groups=[group], columns=columns, use_threads=False), None)
+            numbers += sum(head.row_group(group).column(i).num_values for i in wanted)
+        return head.num_rows, numbers
 
 
 def _counter(folder: Path, table: pa.Table, name: str) -> Int[np.ndarray, " rows"]:

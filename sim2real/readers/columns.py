@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from regrasp.assets.arm import Arm
 from regrasp.errors import InputError
 from regrasp.files import whole
+from regrasp.rl.lerobot import parquet_size
 from regrasp.sim2real.log import Log, Refused, attempt
 from regrasp.sim2real.readers.bounds import MAX_JOINTS, MAX_SAMPLES, check_size, named
 from regrasp.sim2real.readers.joints import as_commands, find_joints
@@ -208,19 +209,12 @@ def _from_csv(path: Path) -> tuple[dict[str, np.ndarray], str]:
 
 
 def _from_parquet(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    head = pq.read_metadata(path)
-    if head.num_rows > MAX_SAMPLES or head.num_rows * head.num_columns * 8 > MAX_BYTES:
-        raise InputError(f"{path} has {head.num_rows} rows of {head.num_columns} columns: split it")
-    for group in range(head.num_row_groups):
-        part = head.row_group(group)
-        if (
-            max((part.column(i).num_values for i in range(part.num_columns)), default=0)
-            > MAX_SAMPLES
-        ):
-            raise InputError(f"{path} has more than {MAX_SAMPLES} numbers in a column: split it")
     names = [
         n for n in pq.read_schema(path).names if n == "t" or n.startswith(("q_", "cmd_", "qd_"))
     ]
+    rows, numbers = parquet_size(path, names)
+    if rows > MAX_SAMPLES or 8 * numbers > MAX_BYTES:
+        raise InputError(f"{path} has {rows} rows with {numbers} numbers: split it")
     table = pq.ParquetFile(path).read(columns=names)
     arrays = {n: table[n].to_numpy() for n in table.column_names}
     return {name: _plain(path, name, array) for name, array in arrays.items()}, ""
