@@ -84,7 +84,7 @@ def test_a_finger_position_is_where_the_bar_puts_it():
     assert linkage.finger_m(0.0) == pytest.approx(np.sqrt(0.036**2 - 0.022**2))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.floats(-1.5, 1.5), st.sampled_from([1, -1]), st.floats(-30, 30))
 def test_units_of_angles_agree(angle, sign, zero_deg):
     arm = load_arm("so101")
