@@ -223,7 +223,7 @@ def _against_commands(log: Log, lags: dict[str, float]) -> Iterable[str]:
         yield f"{', '.join(early)} lead their commands: commands made of later measurements, or shifted"
     late = [name for name, lag in lags.items() if lag > MAX_LAG_S - 1.5 * log.period_s]
     if late:
-        yield f"{', '.join(late)} trail by {MAX_LAG_S:g} s or more"
+        yield f"{MAX_LAG_S:g} s or more behind their commands: {', '.join(late)}"
 
 
 def _velocities(log: Log) -> Iterable[str]:

@@ -46,6 +46,9 @@ def draw_survey(survey: Survey, form: str = "png") -> bytes:
     lines = [Line2D([], [], color=COLOURS[place % len(COLOURS)]) for place in places]
     lines.append(Line2D([], [], color=COMMAND, lw=0.8, ls="--"))
     labels = [*(" / ".join(names) for names in places.values()), "command"]
+    if any(isinstance(one, Found) and "right" in one.log.sides for one in shown):
+        lines.append(Line2D([], [], color=INK, lw=1.1, ls=":"))
+        labels.append("right arm")
     figure.legend(lines, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=7)
     more = f"; the first {len(shown)} of {len(panels)}" if len(panels) > len(shown) else ""
     figure.supxlabel(f"time (s){more}", fontsize=8, color=INK)
