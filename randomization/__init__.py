@@ -1,5 +1,13 @@
 """What may differ: distributions over fields, sampled from the same keys as resets."""
 
+from regrasp.randomization.arms import (
+    arm_table,
+    joint_field,
+    read_table,
+    row_json,
+    table_of,
+    write_table,
+)
 from regrasp.randomization.bodies import (
     body_mass,
     contact_softness,
@@ -23,7 +31,13 @@ from regrasp.randomization.conditions import (
     push_rate,
     push_speed,
 )
-from regrasp.randomization.distributions import Constant, Distribution, LogUniform, Uniform
+from regrasp.randomization.distributions import (
+    Constant,
+    Distribution,
+    LogNormal,
+    LogUniform,
+    Uniform,
+)
 from regrasp.randomization.fields import Field, Setting
 from regrasp.randomization.servos import (
     backlash,
@@ -52,12 +66,14 @@ __all__ = [
     "Constant",
     "Distribution",
     "Field",
+    "LogNormal",
     "LogUniform",
     "Row",
     "Setting",
     "Table",
     "Uniform",
     "angle_noise",
+    "arm_table",
     "backlash",
     "bimanual_rows",
     "body_mass",
@@ -71,6 +87,7 @@ __all__ = [
     "force_limit",
     "gravity_tilt",
     "joint_armature",
+    "joint_field",
     "joint_friction",
     "joint_offset",
     "mass_center",
@@ -80,7 +97,9 @@ __all__ = [
     "push_rate",
     "push_speed",
     "randomizer_for",
+    "read_table",
     "roll_friction",
+    "row_json",
     "sensing_rows",
     "servo_damping",
     "servo_gain",
@@ -89,6 +108,8 @@ __all__ = [
     "slide_friction",
     "supply_sag",
     "table_for",
+    "table_of",
     "timing_rows",
     "torsion_friction",
+    "write_table",
 ]

@@ -1,5 +1,6 @@
 """Distributions of randomised numbers: small, printable, sampled from a key."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -57,6 +58,41 @@ class LogUniform:
 
     def __str__(self) -> str:
         return f"log-uniform {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """A bell over ratios, cut off at both ends: what is fitted to logs."""
+
+    median: float
+    sigma: float
+    """Standard deviation of the natural logarithm, before the cut."""
+    cut: float = 3.0
+    """Nothing is further from the median than this many sigmas."""
+
+    def __post_init__(self) -> None:
+        if not (self.median > 0 and self.sigma >= 0 and self.cut > 0):
+            raise InputError(
+                f"LogNormal({self.median}, {self.sigma}, {self.cut}): "
+                "choose median > 0, sigma >= 0 and cut > 0"
+            )
+
+    @property
+    def low(self) -> float:
+        return self.median * math.exp(-self.cut * self.sigma)
+
+    @property
+    def high(self) -> float:
+        return self.median * math.exp(self.cut * self.sigma)
+
+    def sample(self, key: Array, count: int) -> Float[Array, " count"]:
+        bell = jax.random.truncated_normal(key, -self.cut, self.cut, (count,), jnp.float32)
+        return self.median * jnp.exp(self.sigma * bell)
+
+    def __str__(self) -> str:
+        return (
+            f"log-normal {self.median:g} x/ {math.exp(self.sigma):g}, {self.low:g} to {self.high:g}"
+        )
 
 
 @dataclass(frozen=True)

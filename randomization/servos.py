@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Int
 
-from regrasp.assets import aloha
+from regrasp.assets import SIDES, aloha
 from regrasp.envs import Write
 from regrasp.envs.randomizer import scale
 from regrasp.errors import unknown
@@ -67,7 +67,8 @@ def backlash(
 
     Args:
         joints: arm joints, by their names in the action.
-        action: names of the action's entries; by default those of the ALOHA workcell.
+        action: names of the action's entries, an arm's gripper last; by default those of the ALOHA
+            workcell.
         shared: as for all servos.
     """
     return _per_action("backlash", "backlash_rad", joints, action, shared, (0.0, 0.1))
@@ -118,8 +119,9 @@ def _per_action(
 ) -> Field:
     cell = aloha()
     action = cell.action_names if action is None else action
-    half = len(action) // 2
-    arm = [joint for i, joint in enumerate(action) if i % half != half - 1]
+    arms = len(SIDES) if action[0].startswith(tuple(f"{side}/" for side in SIDES)) else 1
+    each = len(action) // arms
+    arm = [joint for i, joint in enumerate(action) if i % each != each - 1]
     for joint in joints:
         if joint not in arm:
             raise unknown(f"arm joint for {name}", joint, arm)

@@ -98,16 +98,25 @@ class Table:
                 if name not in known[kind]:
                     raise unknown(kind, name, filter(None, known[kind]))
 
+    def numbers(self, key: Array) -> dict[str, Array]:
+        """One simulation's numbers by row. They depend on the key and the row's name alone."""
+        return {
+            row.name: row.distribution.sample(
+                jax.random.fold_in(key, zlib.crc32(row.name.encode())), row.field.count
+            )
+            for row in self.rows
+        }
+
     def sample(self, key: Array) -> Draw:
-        """One simulation's numbers. A row's numbers depend on the key and the row's name alone."""
+        """One simulation's numbers, sorted by where they go."""
         fields, settings, size = {}, {}, {}
-        for row in self.rows:
-            own = jax.random.fold_in(key, zlib.crc32(row.name.encode()))
-            numbers = row.distribution.sample(own, row.field.count)
+        for row, numbers in zip(self.rows, self.numbers(key).values(), strict=True):
             if row.field.setting is None:
                 fields[row.name] = numbers
             elif not row.idle:
-                settings[row.field.setting.name] = row.field.setting.value(numbers)
+                name, value = row.field.setting.name, row.field.setting.value(numbers)
+                # Rows of single joints share a setting: each is zero where the others are not.
+                settings[name] = settings[name] + value if name in settings else value
             if row.field.grown is not None:
                 joint, floor_m = row.field.grown
                 size[joint] = Grown(numbers[0], jnp.float32(floor_m))

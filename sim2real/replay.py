@@ -1,21 +1,16 @@
 """Replay: the logged commands, at their logged times, through the arm's model."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import mujoco
 import numpy as np
-from jaxtyping import Float
-from mujoco.batch import Batch
+from jaxtyping import Float, Int, Shaped
 
 from regrasp.assets.arm import Arm
-from regrasp.envs.cpu_world import write_no_log_file
-from regrasp.errors import InputError
 from regrasp.sim2real.log import Log
+from regrasp.sim2real.simulate import Piece, Variation, in_force, simulate
 
 TIMESTEP_S = 0.002
-CHUNK = 2500
-"""Substeps per rollout call: bounds memory, and lets short logs leave before long ones."""
 
 
 def replay(
@@ -39,40 +34,130 @@ def replay(
     Raises:
         InputError: a log is not of this arm, or its simulation becomes unstable.
     """
-    if not logs:
-        return []
+    found = replay_members(logs, arm, 1, timestep_s=timestep_s, threads=threads)
+    return [positions[0] for positions in found]
+
+
+def replay_members(
+    logs: Sequence[Log],
+    arm: Arm,
+    members: int,
+    fields: Mapping[str, Shaped[np.ndarray, "sims ..."]] | None = None,
+    variation: Variation | None = None,
+    *,
+    timestep_s: float = TIMESTEP_S,
+    threads: int = 0,
+) -> list[Float[np.ndarray, "members time joints"]]:
+    """Replay every log under several physics at once.
+
+    Args:
+        logs: logs of that arm, of any lengths.
+        arm: the nominal arm.
+        members: simulations of each log.
+        fields: MuJoCo model fields that differ, one value for each simulation: all members of the
+            first log, then all of the second. None: none.
+        variation: what differs between simulations outside the model, in the same order.
+        timestep_s: length of a substep (s).
+        threads: threads to use; 0 takes every core.
+
+    Returns:
+        Per log, positions in the log's units, as for `replay`.
+
+    Raises:
+        InputError: a log is not of this arm, or a simulation becomes unstable.
+    """
+    pieces = [_whole(log, arm) for log in logs]
+    model = build_model(arm, timestep_s)
+    return simulate(pieces, arm, model, members, fields, variation, threads)
+
+
+def replay_windows(
+    logs: Sequence[Log],
+    arm: Arm,
+    steps: int,
+    every: int | None = None,
+    *,
+    timestep_s: float = TIMESTEP_S,
+    threads: int = 0,
+) -> list[tuple[Int[np.ndarray, "windows"], Float[np.ndarray, "windows rows joints"]]]:
+    """Put the simulation back to the logged state again and again, and let it run on from there.
+
+    Every window starts at the measured positions and velocities of a row (`velocities`), with the
+    command that was in force, and follows the logged commands for `steps` rows.
+
+    Args:
+        logs: logs of that arm.
+        arm: the arm, with the servo figures to try.
+        steps: rows that a window lasts.
+        every: rows from one start to the next; None: one window after the other.
+        timestep_s: length of a substep (s).
+        threads: threads to use; 0 takes every core.
+
+    Returns:
+        Per log, the rows at which windows start, and positions (windows, steps + 1, joints), of
+        which the first are the measured ones.
+
+    Raises:
+        InputError: a log is not of this arm, or a simulation becomes unstable.
+    """
+    every = steps if every is None else every
+    pieces, starts = [], []
     for log in logs:
         log.check_arm(arm)
-    write_no_log_file()
-    model = build_model(arm, timestep_s)
-    batch = Batch(model, nsim=len(logs), nthread=threads or _cores())
-    columns = _start(batch, model, logs, arm)
-    steps = np.array([int(np.ceil(log.duration_s / timestep_s)) for log in logs])
-    paths = [np.empty((n + 1, len(arm.joints))) for n in steps]
-    for row, path in enumerate(paths):
-        path[0] = batch.bind("qpos")[row, columns]
-    for begin in range(0, int(steps.max()), CHUNK):
-        rows = np.flatnonzero(steps > begin).tolist()
-        count = min(CHUNK, int(steps.max()) - begin)
-        control = np.stack([_controls(logs[row], arm, begin, count, timestep_s) for row in rows])
-        qpos = batch.rollout(count, control, record=("qpos",), ids=rows)["qpos"][..., columns]
-        for row, positions in zip(rows, qpos, strict=True):
-            into = paths[row][begin + 1 : begin + 1 + count]
-            into[:] = positions[: len(into)]
-    _check_stable(batch, logs)
-    return [_sampled(log, arm, p, timestep_s) for log, p in zip(logs, paths, strict=True)]
+        speed = velocities(log)
+        rows = np.arange(0, len(log.t) - steps, every)
+        starts.append(rows)
+        pieces += [
+            Piece(
+                name=log.name,
+                t=log.t[row : row + steps + 1] - log.t[row],
+                # A command stays in force, and one that was on its way arrives.
+                cmd_t=log.t[max(0, row - 10) : row + steps + 1] - log.t[row],
+                cmd=log.cmd[max(0, row - 10) : row + steps + 1],
+                q=log.q[row],
+                qd=speed[row],
+            )
+            for row in rows
+        ]
+    if not pieces:
+        return [(rows, np.zeros((0, steps + 1, len(arm.joints)))) for rows in starts]
+    found = simulate(pieces, arm, build_model(arm, timestep_s), threads=threads)
+    paths = np.concatenate(found)
+    ends = np.cumsum([len(rows) for rows in starts])
+    parts = np.split(paths, ends[:-1])
+    return list(zip(starts, parts, strict=True))
+
+
+def velocities(log: Log) -> Float[np.ndarray, "time joints"]:
+    """Velocities (rad/s; opening per s) at a log's stamps, from its positions.
+
+    The slope of a straight line through five samples: servos report their own speed late and in
+    coarse steps, and a difference of neighbours is mostly encoder steps.
+    """
+    half = 2
+    t = np.pad(log.t, half, mode="edge")
+    q = np.pad(log.q, ((half, half), (0, 0)), mode="edge")
+    # The ends repeat: their lines go through fewer different samples.
+    span = np.arange(len(log.t))[:, None] + np.arange(2 * half + 1)
+    times, values = t[span], q[span]
+    times = times - times.mean(axis=1, keepdims=True)
+    slope = np.einsum("ik,ikj->ij", times, values)
+    return slope / (times**2).sum(axis=1)[:, None]
 
 
 def build_model(arm: Arm, timestep_s: float = TIMESTEP_S) -> mujoco.MjModel:
-    """The arm alone, on its base, with gravity.
+    """The arm alone, on its base, with gravity; what is only looked at is left out.
 
     Args:
         arm: the arm, with its servo figures.
         timestep_s: length of a substep (s).
     """
     spec = arm.spec()
+    spec.compiler.discardvisual = True
     spec.option.timestep = timestep_s
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    # One arm is one island: looking for more costs a tenth of a step.
+    spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
     return spec.compile()
 
 
@@ -83,47 +168,10 @@ def hold(log: Log, times_s: Float[np.ndarray, "substeps"]) -> Float[np.ndarray, 
         log: whose commands.
         times_s: times after the log's first stamp (s); earlier ones get the first command.
     """
-    # Stamps and substeps are both rounded: a nanosecond decides ties for the command.
-    index = np.searchsorted(log.t - log.t[0], times_s + 1e-9, side="right") - 1
-    return log.cmd[np.maximum(index, 0)]
+    return log.cmd[in_force(log.t - log.t[0], times_s)]
 
 
-def _controls(log: Log, arm: Arm, begin: int, count: int, timestep_s: float) -> np.ndarray:
-    """Servo targets (count, joints) for the substeps from `begin` on, in the joints' own units."""
-    controls = hold(log, (begin + np.arange(count)) * timestep_s).copy()
-    controls[:, -1] = arm.position(controls[:, -1])
-    return controls
-
-
-def _start(batch: Batch, model: mujoco.MjModel, logs: Sequence[Log], arm: Arm) -> np.ndarray:
-    """Put every simulation at its log's first measured positions; columns of the joints in qpos."""
-    columns = np.array([model.joint(name).qposadr[0] for name in arm.joint_names])
-    first = np.stack([log.q[0] for log in logs])
-    first[:, -1] = arm.position(first[:, -1])
-    qpos = batch.bind("qpos")
-    qpos[:, columns] = first
-    if arm.gripper.follower is not None:
-        qpos[:, model.joint(arm.gripper.follower).qposadr[0]] = first[:, -1]
-    return columns
-
-
-def _sampled(log: Log, arm: Arm, path: np.ndarray, timestep_s: float) -> np.ndarray:
-    """Positions at the log's stamps, from the path (substeps + 1, joints) at every substep."""
-    times = np.arange(len(path)) * timestep_s
-    q = np.stack([np.interp(log.t - log.t[0], times, column) for column in path.T], axis=1)
-    q[:, -1] = arm.opening(q[:, -1])
-    return q
-
-
-def _check_stable(batch: Batch, logs: Sequence[Log]) -> None:
-    warned = np.asarray(batch.warning).reshape(len(logs), -1).sum(axis=1) > 0
-    if warned.any():
-        log = logs[int(np.argmax(warned))]
-        raise InputError(
-            f"the replay of log {log.name} is unstable with these servo figures: "
-            f"use softer ones, more damping or a shorter timestep"
-        )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _whole(log: Log, arm: Arm) -> Piece:
+    log.check_arm(arm)
+    t = log.t - log.t[0]
+    return Piece(log.name, t, t, log.cmd, log.q[0], np.zeros(len(log.joints)))

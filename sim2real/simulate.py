@@ -1,0 +1,221 @@
+"""Many simulations of one arm side by side, each driven by logged commands."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from mujoco.batch import Batch
+
+from regrasp.assets.arm import Arm
+from regrasp.envs.cpu_world import write_no_log_file
+from regrasp.errors import InputError
+
+CHUNK = 2500
+"""Substeps per rollout call at most: short pieces leave before long ones."""
+CHUNK_ROWS = 400_000
+"""Rows of positions that a call may record, over all simulations: bounds memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What drives a simulation, and when its positions are wanted. Units are those of a `Log`."""
+
+    name: str
+    """Of the log, for messages."""
+    t: Float[np.ndarray, "time"]
+    """When positions are wanted (s), from 0 on, increasing."""
+    cmd_t: Float[np.ndarray, "stamps"]
+    """When commands were sent (s); before the first one it is that one that holds."""
+    cmd: Float[np.ndarray, "stamps joints"]
+    q: Float[np.ndarray, "joints"]
+    """Positions at the start."""
+    qd: Float[np.ndarray, "joints"]
+    """Velocities at the start."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variation:
+    """What differs between simulations outside the engine's model; one row for each of them."""
+
+    latency_s: Float[np.ndarray, "sims"] | None = None
+    """From a command's stamp to its arrival at the servos."""
+    backlash_rad: Float[np.ndarray, "sims joints"] | None = None
+    """Play between servo and joint from end to end: see `regrasp.envs.control.play`."""
+    offset_rad: Float[np.ndarray, "sims joints"] | None = None
+    """How far a joint stands above what it is told and measured to be."""
+
+
+def simulate(
+    pieces: Sequence[Piece],
+    arm: Arm,
+    model: mujoco.MjModel,
+    members: int = 1,
+    fields: Mapping[str, Shaped[np.ndarray, "sims ..."]] | None = None,
+    variation: Variation | None = None,
+    threads: int = 0,
+) -> list[Float[np.ndarray, "members time joints"]]:
+    """Positions of every piece under every member's physics.
+
+    Simulations are independent of one another, of their order and of the number of threads.
+
+    Args:
+        pieces: what drives them; they may differ in length.
+        arm: for the joints' order and the gripper.
+        model: the arm's model.
+        members: simulations of each piece.
+        fields: model fields that differ, one value for each simulation, piece by piece.
+        variation: what differs outside the model, in the same order.
+        threads: 0 takes every core.
+
+    Raises:
+        InputError: a simulation becomes unstable.
+    """
+    if not pieces:
+        return []
+    write_no_log_file()
+    variation = variation or Variation()
+    batch = Batch(model, nsim=len(pieces) * members, nthread=threads or cores())
+    for name, values in (fields or {}).items():
+        batch.expand(name)[:] = values
+    if fields:
+        batch.set_const()
+    columns = _start(batch, model, pieces, arm, members, variation)
+    drives = [_Drive(p, arm, _of(variation, i, members)) for i, p in enumerate(pieces)]
+    found = [np.empty((members, len(piece.t), len(arm.joints))) for piece in pieces]
+    dt = model.opt.timestep
+    steps = np.array([int(np.ceil(piece.t[-1] / dt - 1e-9)) for piece in pieces])
+    last = batch.bind("qpos")[:, columns].copy().reshape(len(pieces), members, -1)
+    for i, into in enumerate(found):
+        into[:, pieces[i].t <= 0] = last[i][:, None]
+    for begin, count, active in _chunks(steps, members):
+        control = np.concatenate([drives[i].controls(begin, count, dt) for i in active])
+        ids = (active[:, None] * members + np.arange(members)).ravel()
+        qpos = batch.rollout(count, control, record=("qpos",), ids=ids.tolist())["qpos"]
+        paths = qpos[..., columns].reshape(len(active), members, count, -1)
+        for i, path in zip(active, paths, strict=True):
+            whole = np.concatenate([last[i][:, None], path], axis=1)
+            _sample(pieces[i].t, whole, begin, dt, found[i])
+        last[active] = paths[:, :, -1]
+    _check_stable(batch, pieces, members)
+    for i, positions in enumerate(found):
+        positions[..., -1] = arm.opening(positions[..., -1])
+        offset = drives[i].offset
+        if offset is not None:
+            positions -= offset[:, None]
+    return found
+
+
+def in_force(
+    stamps_s: Float[np.ndarray, "stamps"], times_s: Float[np.ndarray, "*times"]
+) -> Int[np.ndarray, "*times"]:
+    """Which command holds at each time: the latest not stamped later, or the first."""
+    # Stamps and substeps are both rounded: a nanosecond decides ties for the command.
+    return np.maximum(np.searchsorted(stamps_s, times_s + 1e-9, side="right") - 1, 0)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Drive:
+    """Servo targets of one piece's simulations."""
+
+    def __init__(self, piece: Piece, arm: Arm, variation: Variation):
+        self.piece, self.latency, self.offset = piece, variation.latency_s, variation.offset_rad
+        told = piece.cmd[None]
+        if self.offset is not None:
+            told = told + self.offset[:, None]
+        targets = told if variation.backlash_rad is None else _played(told, variation.backlash_rad)
+        self.targets = targets.copy()
+        self.targets[..., -1] = arm.position(self.targets[..., -1])
+
+    def controls(self, begin: int, count: int, timestep_s: float) -> np.ndarray:
+        """Targets (members, count, joints) for the substeps from `begin` on, in joint units."""
+        times = (begin + np.arange(count)) * timestep_s
+        if self.latency is None:
+            return self.targets[:, in_force(self.piece.cmd_t, times)]
+        rows = in_force(self.piece.cmd_t, times - self.latency[:, None])
+        targets = np.broadcast_to(self.targets, (len(rows), *self.targets.shape[1:]))
+        return np.take_along_axis(targets, rows[..., None], axis=1)
+
+
+def _played(told: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Targets that the ends of a gap drag along (members, stamps, joints)."""
+    told = np.broadcast_to(told, (len(width), *told.shape[1:]))
+    held, targets = told[:, 0], np.empty(told.shape)
+    for i in range(told.shape[1]):
+        held = np.clip(held, told[:, i] - width / 2, told[:, i] + width / 2)
+        targets[:, i] = held
+    return targets
+
+
+def _of(variation: Variation, piece: int, members: int) -> Variation:
+    """One piece's rows."""
+    own = slice(piece * members, (piece + 1) * members)
+    return Variation(
+        **{name: None if rows is None else rows[own] for name, rows in vars(variation).items()}
+    )
+
+
+def _start(
+    batch: Batch,
+    model: mujoco.MjModel,
+    pieces: Sequence[Piece],
+    arm: Arm,
+    members: int,
+    variation: Variation,
+) -> np.ndarray:
+    """Put every simulation at its piece's first state; columns of the joints in qpos."""
+    joints = [model.joint(name) for name in arm.joint_names]
+    columns = np.array([joint.qposadr[0] for joint in joints])
+    speeds = np.array([joint.dofadr[0] for joint in joints])
+    q = np.repeat(np.stack([piece.q for piece in pieces]), members, axis=0)
+    qd = np.repeat(np.stack([piece.qd for piece in pieces]), members, axis=0)
+    if variation.offset_rad is not None:
+        q += variation.offset_rad
+    q[:, -1] = arm.position(q[:, -1])
+    qd[:, -1] *= arm.position(1.0) - arm.position(0.0)
+    qpos, qvel = batch.bind("qpos"), batch.bind("qvel")
+    qpos[:, columns], qvel[:, speeds] = q, qd
+    if arm.gripper.follower is not None:
+        follower = model.joint(arm.gripper.follower)
+        qpos[:, follower.qposadr[0]], qvel[:, follower.dofadr[0]] = q[:, -1], qd[:, -1]
+    return columns
+
+
+def _chunks(steps: np.ndarray, members: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """First substep, number of substeps and pieces of each rollout call."""
+    begin, end = 0, int(steps.max())
+    while begin < end:
+        active = np.flatnonzero(steps > begin)
+        room = max(1, CHUNK_ROWS // (len(active) * members))
+        count = min(CHUNK, room, end - begin)
+        yield begin, count, active
+        begin += count
+
+
+def _sample(
+    t: np.ndarray, path: np.ndarray, begin: int, timestep_s: float, into: np.ndarray
+) -> None:
+    """Positions at those stamps that this stretch of the path (members, substeps + 1, _) holds."""
+    place = t / timestep_s - begin
+    last = path.shape[1] - 1
+    # The last stamp may lie a rounding error beyond the last substep.
+    rows = np.flatnonzero((place > 0) & (place <= last + 1e-6))
+    before = np.minimum(place[rows].astype(int), last - 1)
+    share = (place[rows] - before)[:, None]
+    into[:, rows] = path[:, before] * (1 - share) + path[:, before + 1] * share
+
+
+def _check_stable(batch: Batch, pieces: Sequence[Piece], members: int) -> None:
+    warned = np.asarray(batch.warning).reshape(len(pieces) * members, -1).sum(axis=1) > 0
+    if warned.any():
+        piece = pieces[int(np.argmax(warned)) // members]
+        raise InputError(
+            f"the replay of log {piece.name} is unstable with these servo figures: "
+            f"use softer ones, more damping or a shorter timestep"
+        )
