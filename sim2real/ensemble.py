@@ -70,7 +70,7 @@ def draw_ensemble(
         InputError: the table has a row that no replay can show, or a replay is unstable.
     """
     simulate = simulate or table_replay(arm, table, timestep_s)
-    numbers = [draw(table, members, seed, place) for place in range(len(logs))]
+    numbers = draw(table, len(logs), members, seed)
     found = simulate(logs, numbers)
     sensed = [
         _sensed(table, positions, own, np.random.default_rng((seed, place)))
@@ -79,17 +79,25 @@ def draw_ensemble(
     return Ensemble(table, tuple(sensed), tuple(numbers))
 
 
-def draw(table: Table, members: int, seed: int, place: int = 0) -> dict[str, np.ndarray]:
-    """Numbers of that many members: row -> (members, count), float64."""
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), place), members)
-    return {
-        name: np.asarray(values, np.float64)
-        for name, values in jax.vmap(table.numbers)(keys).items()
-    }
+def draw(table: Table, logs: int, members: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Numbers of that many members for each log: row -> (members, count), float64."""
+    base = jax.random.key(seed)
+    keys = jax.vmap(lambda place: jax.random.split(jax.random.fold_in(base, place), members))
+    numbers = jax.vmap(jax.vmap(table.numbers))(keys(jnp.arange(logs)))
+    found = {name: np.asarray(values, np.float64) for name, values in numbers.items()}
+    return [{name: values[place] for name, values in found.items()} for place in range(logs)]
 
 
-def table_replay(arm: Arm, table: Table, timestep_s: float = TIMESTEP_S) -> Simulate:
+def table_replay(
+    arm: Arm, table: Table, timestep_s: float = TIMESTEP_S, threads: int = 0
+) -> Simulate:
     """The arm's own model under a table's draws.
+
+    Args:
+        arm: the arm that the table's factors are relative to.
+        table: what differs.
+        timestep_s: length of a substep (s).
+        threads: 0 takes every core.
 
     Raises:
         InputError: the table has a row that no replay of one arm can show.
@@ -123,6 +131,7 @@ def table_replay(arm: Arm, table: Table, timestep_s: float = TIMESTEP_S) -> Simu
                 offset_rad=setting_of(table, joined, "joint_offset_rad"),
             ),
             timestep_s=timestep_s,
+            threads=threads,
         )
 
     return simulate

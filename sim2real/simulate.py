@@ -83,7 +83,7 @@ def simulate(
     if fields:
         batch.set_const()
     columns = _start(batch, model, pieces, arm, members, variation)
-    drives = [_Drive(p, arm, _of(variation, i, members)) for i, p in enumerate(pieces)]
+    drives = [_Drive(p, arm, members, _of(variation, i, members)) for i, p in enumerate(pieces)]
     found = [np.empty((members, len(piece.t), len(arm.joints))) for piece in pieces]
     dt = model.opt.timestep
     steps = np.array([int(np.ceil(piece.t[-1] / dt - 1e-9)) for piece in pieces])
@@ -124,14 +124,15 @@ def cores() -> int:
 class _Drive:
     """Servo targets of one piece's simulations."""
 
-    def __init__(self, piece: Piece, arm: Arm, variation: Variation):
+    def __init__(self, piece: Piece, arm: Arm, members: int, variation: Variation):
         self.piece, self.latency, self.offset = piece, variation.latency_s, variation.offset_rad
         told = piece.cmd[None]
         if self.offset is not None:
             told = told + self.offset[:, None]
         targets = told if variation.backlash_rad is None else _played(told, variation.backlash_rad)
-        self.targets = targets.copy()
-        self.targets[..., -1] = arm.position(self.targets[..., -1])
+        targets = targets.copy()
+        targets[..., -1] = arm.position(targets[..., -1])
+        self.targets = np.broadcast_to(targets, (members, *targets.shape[1:]))
 
     def controls(self, begin: int, count: int, timestep_s: float) -> np.ndarray:
         """Targets (members, count, joints) for the substeps from `begin` on, in joint units."""
@@ -139,8 +140,7 @@ class _Drive:
         if self.latency is None:
             return self.targets[:, in_force(self.piece.cmd_t, times)]
         rows = in_force(self.piece.cmd_t, times - self.latency[:, None])
-        targets = np.broadcast_to(self.targets, (len(rows), *self.targets.shape[1:]))
-        return np.take_along_axis(targets, rows[..., None], axis=1)
+        return np.take_along_axis(self.targets, rows[..., None], axis=1)
 
 
 def _played(told: np.ndarray, width: np.ndarray) -> np.ndarray:
