@@ -48,17 +48,25 @@ def repeat_floor(logs: Sequence[Log]) -> Floor:
     """
     joints = len(logs[0].joints) if logs else 0
     hinges = angle_columns(joints)
-    found, left_out = [], 0
-    for first, second in combinations(logs, 2):
-        if first.name != second.name or _same_recording(first, second):
-            continue
-        count = _common_rows(first, second)
-        if count:
-            found.append(rmse(first.q[:count], second.q[:count], hinges))
-        else:
-            left_out += 1
+    named = _namesakes(logs)
+    pairs = repeat_pairs(logs)
+    found = [rmse(first.q[:count], second.q[:count], hinges) for first, second, count in pairs]
     median = np.median(found, axis=0) if found else np.full(joints, np.nan)
-    return Floor(pair_rmse=median, pairs=len(found), left_out=left_out)
+    return Floor(pair_rmse=median, pairs=len(pairs), left_out=len(named) - len(pairs))
+
+
+def repeat_pairs(logs: Sequence[Log]) -> list[tuple[Log, Log, int]]:
+    """Pairs of runs with the same commands, and the rows for which they agree: `repeat_floor`."""
+    counted = ((first, second, _common_rows(first, second)) for first, second in _namesakes(logs))
+    return [(first, second, count) for first, second, count in counted if count]
+
+
+def _namesakes(logs: Sequence[Log]) -> list[tuple[Log, Log]]:
+    return [
+        (first, second)
+        for first, second in combinations(logs, 2)
+        if first.name == second.name and not _same_recording(first, second)
+    ]
 
 
 def _common_rows(first: Log, second: Log) -> int:

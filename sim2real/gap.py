@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from regrasp.assets.arm import Arm, load_arm
-from regrasp.sim2real.floor import Floor, repeat_floor
+from regrasp.sim2real.causes import LEAST
+from regrasp.sim2real.detail import detail_of
+from regrasp.sim2real.distances import dtw, wasserstein
+from regrasp.sim2real.floor import Floor, repeat_floor, repeat_pairs
 from regrasp.sim2real.log import Log
-from regrasp.sim2real.metrics import angle_columns, lag_s, mae, rmse
+from regrasp.sim2real.metrics import MAX_LAG_S, angle_columns, errors, lag_s, mae, rmse
 from regrasp.sim2real.params import with_params
 from regrasp.sim2real.readers import read_logs
 from regrasp.sim2real.replay import replay
@@ -46,6 +49,13 @@ class JointGap:
     """By how much the real joint trails its commands."""
     lag_sim_s: float
     """By how much the simulated joint trails the same commands."""
+    dtw_rad: float = NAN
+    """Mean absolute error after the best warping of time by up to the longest lag: what is left
+    of the error when any latency is forgiven, and never more than `mae_rad`."""
+    bias_rad: float = NAN
+    """Mean of real minus simulated position."""
+    speed_w1: float = NAN
+    """Wasserstein-1 distance of real and simulated velocities (rad/s; opening per s)."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,9 @@ class Gap:
     """Medians over the recordings, lags over those that move the joint; the gripper comes last."""
     floor: Floor
     recordings: tuple[RecordingGap, ...]
+    detail: dict[str, Any] | None = None
+    """Intervals, horizons, growth, frequencies, regimes and causes, as plain values: what
+    `regrasp.sim2real.detail.detail_of` returns. None where they were not asked for."""
 
     @property
     def gripper(self) -> str:
@@ -119,6 +132,7 @@ class Gap:
             "repeat_pairs_left_out": self.floor.left_out,
             "joints": joints,
             "recordings": recordings,
+            **({} if self.detail is None else {"detail": self.detail}),
         }
 
     def __str__(self) -> str:
@@ -136,7 +150,8 @@ class Gap:
             f"mean over the {len(self.joints) - 1} arm joints: RMSE {self.rmse_rad:.4f} rad, "
             f"floor {_cell(self.floor_rad, '.4f')} rad"
         )
-        return "\n".join([head, *_aligned(rows), mean])
+        more = [] if self.detail is None else ["", *_more(self.detail, self.gripper)]
+        return "\n".join([head, *_aligned(rows), mean, *more])
 
 
 def measure_gap(
@@ -144,6 +159,7 @@ def measure_gap(
     arm: str = "so101",
     params: str | Path | None = None,
     repeats: str | Path | None = None,
+    detail: bool = True,
 ) -> Gap:
     """Replay recordings in simulation and measure how far it ends up from them.
 
@@ -153,6 +169,7 @@ def measure_gap(
         params: parameter file, or the name of a fit that ships; None for the nominal figures.
         repeats: more runs of the same motions, for the floor alone. None looks beside a folder
             of recordings for `<folder>_repeats.npz`.
+        detail: whether to look for where the gap is and why; about as long again.
 
     Raises:
         InputError: an unknown arm, a missing or refused log, a bad parameter file.
@@ -164,11 +181,17 @@ def measure_gap(
     logs = read_logs(given, model)
     others = [Path(repeats)] if repeats is not None else _repeats_beside(given)
     more = read_logs(others, model) if others else []
-    return gap_of(logs, model, "nominal" if params is None else str(params), more)
+    named = "nominal" if params is None else str(params)
+    return gap_of(logs, model, named, more, detail=detail)
 
 
 def gap_of(
-    logs: Sequence[Log], arm: Arm, params: str = "nominal", repeats: Sequence[Log] = ()
+    logs: Sequence[Log],
+    arm: Arm,
+    params: str = "nominal",
+    repeats: Sequence[Log] = (),
+    *,
+    detail: bool = False,
 ) -> Gap:
     """The gap of an arm's model over logs that are in memory.
 
@@ -177,6 +200,7 @@ def gap_of(
         arm: the arm with the servo figures to judge.
         params: where those come from, in words.
         repeats: further runs, for the floor alone; those of other motions are passed over.
+        detail: whether to look for where the gap is and why.
     """
     names = {log.name for log in logs}
     runs = [*logs, *(log for log in repeats if log.name in names)]
@@ -194,7 +218,11 @@ def gap_of(
         )
         for name in arm.joint_names
     }
-    return Gap(arm.name, params, joints, repeat_floor(runs), recordings)
+    more = None
+    if detail:
+        pairs = [(first, second.q[:count]) for first, second, count in repeat_pairs(runs)]
+        more = detail_of(logs, simulated, arm, pairs)
+    return Gap(arm.name, params, joints, repeat_floor(runs), recordings, more)
 
 
 def _compared(log: Log, simulated: np.ndarray) -> dict[str, JointGap]:
@@ -202,6 +230,10 @@ def _compared(log: Log, simulated: np.ndarray) -> dict[str, JointGap]:
     root, mean = rmse(log.q, simulated, hinges), mae(log.q, simulated, hinges)
     # Correlation needs equal intervals; a recorder's are equal to about a percent.
     even = np.arange(log.t[0], log.t[-1], log.period_s)
+    period = log.period_s
+    warped = dtw(*(_evenly(x, log.t, even) for x in (log.q, simulated)), round(MAX_LAG_S / period))
+    bias = errors(simulated, log.q, hinges).mean(axis=0)
+    real_speed, own_speed = (np.gradient(x, log.t, axis=0) for x in (log.q, simulated))
     joints = {}
     for i, name in enumerate(log.joints):
         lags = (NAN, NAN, NAN)
@@ -211,8 +243,63 @@ def _compared(log: Log, simulated: np.ndarray) -> dict[str, JointGap]:
                 lag_s(first, second, log.period_s)
                 for first, second in ((sim, real), (cmd, real), (cmd, sim))
             )
-        joints[name] = JointGap(float(root[i]), float(mean[i]), *lags)
+        joints[name] = JointGap(
+            float(root[i]),
+            float(mean[i]),
+            *lags,
+            dtw_rad=float(warped[i]),
+            bias_rad=float(bias[i]),
+            speed_w1=wasserstein(real_speed[:, i], own_speed[:, i]),
+        )
     return joints
+
+
+def _evenly(values: np.ndarray, t: np.ndarray, even: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(even, t, column) for column in values.T], axis=1)
+
+
+def _more(detail: dict[str, Any], gripper: str) -> list[str]:
+    """The detail's figures as a table and sentences."""
+    rows = [
+        ("joint", "RMSE 95 %", "horizon", "after 0.1 s", "1 s", "holding", "moving", "reversing")
+    ]
+    for name, joint in detail["joints"].items():
+        growth = dict(zip(joint["growth"]["time_s"], joint["growth"]["rmse"], strict=True))
+        times = list(growth)
+        soon = growth[min(times, key=lambda t: abs(t - 0.1))]
+        low, high = joint["rmse_interval"]
+        rows.append(
+            (
+                name,
+                f"{_maybe(low, '.4f')}-{_maybe(high, '.4f')}",
+                _maybe(joint["horizon"]["median_s"], ".1f", " s", "never"),
+                _maybe(soon, ".4f"),
+                _maybe(growth[times[-1]], ".4f"),
+                *(
+                    _maybe(joint["regimes"][r]["rmse"], ".4f")
+                    for r in ("holding", "moving", "reversing")
+                ),
+            )
+        )
+    tip = detail["tip"]
+    lines = _aligned(rows)
+    lines.append(
+        f"end effector: {_maybe(tip['position_mm']['rmse'], '.1f', ' mm')} "
+        f"(floor {_maybe(tip['position_mm']['floor'], '.1f')}), "
+        f"{_maybe(tip['turn_deg']['rmse'], '.2f', ' deg')} "
+        f"(floor {_maybe(tip['turn_deg']['floor'], '.2f')})"
+    )
+    for name, joint in detail["joints"].items():
+        if name != gripper and joint["causes"] and joint["causes"][0]["share"] >= LEAST:
+            cause = joint["causes"][0]
+            lines.append(
+                f"{name}: {cause['share']:.0%} goes with {cause['cause']}: {cause['words']}"
+            )
+    return lines
+
+
+def _maybe(value: float | None, form: str, unit: str = "", unknown: str = "-") -> str:
+    return unknown if value is None else f"{value:{form}}{unit}"
 
 
 def _repeats_beside(paths: Sequence[Path]) -> list[Path]:

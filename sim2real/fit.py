@@ -1,0 +1,267 @@
+"""A randomisation fitted to logs: how servo figures are distributed, not which one fits best.
+
+The likelihood is that of an ensemble, as in DROPO (Tiboni et al., RAS 2023): at each step the
+measured position under a Gaussian of the ensemble's mean and variance. It punishes an ensemble that
+is too narrow and one that is too wide. An ensemble is drawn from the present distributions, and at
+each step a plane is laid through its members over the logarithms of their figures; with planes the
+likelihood of any other distributions has a closed form, and its best place is found at once. The
+next ensemble is drawn there, so the planes hold where they are used.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import minimize
+
+from regrasp.assets.arm import Arm
+from regrasp.envs.control import MAX_LATENCY_S
+from regrasp.errors import check_positive
+from regrasp.randomization import Constant, LogNormal, Table, row_json, table_of, write_table
+from regrasp.sim2real.ensemble import Simulate, draw_ensemble, table_replay
+from regrasp.sim2real.log import Log
+from regrasp.sim2real.simulate import cores
+
+FIGURES = ("servo stiffness", "servo damping", "joint friction", "joint armature")
+LATENCY = "command latency"
+MOVE, GROW, SHRINK = 1.5, 2.0, 0.4
+"""A round may move a median by so many sigmas, and multiply a sigma by at most and at least this."""
+SIGMA_RANGE = (0.02, 1.0)
+CUT = 2.5
+"""Distributions end at so many sigmas."""
+FACTOR_RANGE, LATENCY_RANGE_S = (0.02, 8.0), (0.002, 0.06)
+"""Of the medians."""
+PRIOR = 1e-3
+"""Weight of staying where one is: what no log shows stays as it was."""
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a randomisation is fitted."""
+
+    members: int = 24
+    """Of each ensemble; more than the figures of a joint."""
+    rounds: int = 5
+    """Ensembles, one after the other."""
+    seconds: float = 20.0
+    """Of each log, its liveliest stretch."""
+    every: int = 5
+    """Every so many samples are looked at: neighbours say the same."""
+    sigma: float = 0.5
+    """Spread of the logarithm of every figure at first."""
+    latency_s: float = 0.02
+    """Median latency of commands at first (s)."""
+    angle_noise_rad: float = 0.0015
+    """Noise of measured angles (rad), which is not fitted: an encoder step of the SO-101."""
+    timestep_s: float = 0.004
+    """Of the simulations (s)."""
+    seed: int = 0
+    """Of the draws."""
+
+    def __post_init__(self) -> None:
+        names = ("members", "rounds", "seconds", "every", "sigma", "latency_s", "timestep_s")
+        check_positive(self, names)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted randomisation. `table()` plugs into `regrasp.randomization`."""
+
+    arm: str
+    figures: dict[str, LogNormal]
+    """By the name of a row: a joint and a figure, or the latency (s)."""
+    angle_noise_rad: float
+    log_likelihood: tuple[float, ...]
+    """Of each round's ensemble: mean over logs and joints, per step."""
+    logs: tuple[str, ...]
+    servos: dict[str, dict[str, float]]
+    """Figures that the factors are relative to, where they are not the arm's own."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table's rows as plain data."""
+        return _rows(self.figures, self.angle_noise_rad, f"fitted to {len(self.logs)} logs")
+
+    def table(self, arm: Arm, prefixes: Sequence[str] = ("",)) -> Table:
+        """The table, for an arm by itself or for scenes that put prefixes before its joints."""
+        return table_of(self.rows(), arm, prefixes)
+
+    def write(self, path: str | Path, arm: Arm) -> None:
+        """Write the table, whole or not at all; `read_table` reads it."""
+        notes = {"log_likelihood": list(self.log_likelihood), "logs": list(self.logs)}
+        write_table(path, arm, self.rows(), self.servos, source="fitted to logs", fit=notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "arm": self.arm,
+            "rows": self.rows(),
+            "log_likelihood": list(self.log_likelihood),
+            "logs": list(self.logs),
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{name:<32} {found}" for name, found in self.figures.items()]
+        course = " -> ".join(f"{value:.3f}" for value in self.log_likelihood)
+        return "\n".join([*lines, f"log-likelihood per step and joint, round by round: {course}"])
+
+
+def fit_table(
+    logs: Sequence[Log],
+    arm: Arm,
+    config: FitConfig = FitConfig(),
+    servos: Mapping[str, Mapping[str, float]] | None = None,
+    simulate: Callable[[Table], Simulate] | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Fit the distributions of an arm's servo figures and of its latency to logs.
+
+    Args:
+        logs: logs of that arm; keep some back to judge the fit by.
+        arm: the arm that factors are relative to.
+        config: how.
+        servos: the figures by which that arm differs from its nominal table, for the file.
+        simulate: gives, for a table, what turns its draws into positions; None: `table_replay`.
+        progress: called with rounds done, all, and a note.
+    """
+    pieces = [stretch(log, config.seconds) for log in logs]
+    figures = {f"{j} {f}": _bell(f, 1.0, config.sigma) for j in arm.joint_names for f in FIGURES}
+    figures[LATENCY] = _bell(LATENCY, config.latency_s, config.sigma)
+    course = []
+    for number in range(config.rounds):
+        table = table_of(_rows(figures, config.angle_noise_rad, "while fitting"), arm)
+        own = simulate(table) if simulate else table_replay(arm, table, config.timestep_s, cores())
+        ensemble = draw_ensemble(pieces, arm, table, config.members, config.seed + number, own)
+        planes = _planes(pieces, arm, ensemble.positions, ensemble.numbers, figures, config)
+        course.append(-sum(_cost(plane, *_here(plane))[0] for plane in planes) / len(planes))
+        figures = _better(planes, figures)
+        if progress is not None:
+            progress(number + 1, config.rounds, f"log-likelihood {course[-1]:.3f}")
+    names = tuple(log.name for log in logs)
+    base = {joint: dict(own) for joint, own in (servos or {}).items()}
+    return Fit(arm.name, figures, config.angle_noise_rad, tuple(course), names, base)
+
+
+def stretch(log: Log, seconds: float) -> Log:
+    """The liveliest stretch of a log, as a log."""
+    from regrasp.sim2real.plots import lively
+
+    rows = lively(log, seconds)
+    return replace(
+        log,
+        t=log.t[rows],
+        cmd=log.cmd[rows],
+        q=log.q[rows],
+        qd=None if log.qd is None else log.qd[rows],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """One joint's positions as planes over standardised logarithms of figures, at many steps."""
+
+    names: tuple[str, ...]
+    """Rows of the table, the latency last."""
+    miss: Float[np.ndarray, "steps"]
+    """Measured less the ensemble's plane at its middle."""
+    slope: Float[np.ndarray, "steps figures"]
+    rest: Float[np.ndarray, "steps"]
+    """Variance beside the plane: noise, other joints, and what is not plane."""
+    weight: Float[np.ndarray, "steps"]
+    """Every log weighs the same; all together 1."""
+
+
+def _planes(
+    logs: Sequence[Log],
+    arm: Arm,
+    positions: Sequence[np.ndarray],
+    numbers: Sequence[Mapping[str, np.ndarray]],
+    figures: Mapping[str, LogNormal],
+    config: FitConfig,
+) -> list[_Plane]:
+    planes = []
+    for column, joint in enumerate(arm.joint_names):
+        names = (*(f"{joint} {figure}" for figure in FIGURES), LATENCY)
+        parts = []
+        for log, members, drawn in zip(logs, positions, numbers, strict=True):
+            ratios = [np.log(drawn[n][:, 0] / figures[n].median) / figures[n].sigma for n in names]
+            design = np.column_stack([np.ones(len(members)), *ratios])
+            seen = members[:, :: config.every, column]
+            solution, *_ = np.linalg.lstsq(design, seen, rcond=None)
+            left = ((seen - design @ solution) ** 2).sum(axis=0) / (len(design) - design.shape[1])
+            floor = config.angle_noise_rad**2 + (1e-3) ** 2
+            parts.append(
+                (
+                    log.q[:: config.every, column] - solution[0],
+                    solution[1:].T,
+                    left + floor,
+                    np.full(seen.shape[1], 1 / (seen.shape[1] * len(logs))),
+                )
+            )
+        planes.append(_Plane(names, *(np.concatenate(part) for part in zip(*parts, strict=True))))
+    return planes
+
+
+def _here(plane: _Plane) -> tuple[np.ndarray, np.ndarray]:
+    """The distributions that the ensemble was drawn from: no shift, sigmas as they are."""
+    return np.zeros(len(plane.names)), np.ones(len(plane.names))
+
+
+def _cost(
+    plane: _Plane, shift: np.ndarray, sigma: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Minus the mean log-likelihood, and its gradients by the shifts and the sigmas."""
+    off = plane.miss - plane.slope @ shift
+    variance = plane.rest + plane.slope**2 @ sigma**2
+    cost = plane.weight @ (0.5 * off**2 / variance + 0.5 * np.log(2 * np.pi * variance))
+    by_variance = plane.weight * 0.5 * (1 / variance - off**2 / variance**2)
+    by_shift = -(plane.weight * off / variance) @ plane.slope
+    return float(cost), by_shift, 2 * sigma * (by_variance @ plane.slope**2)
+
+
+def _better(planes: Sequence[_Plane], figures: Mapping[str, LogNormal]) -> dict[str, LogNormal]:
+    """The distributions of the greatest likelihood under the planes, not too far away."""
+    names = list(figures)
+    places = [np.array([names.index(name) for name in plane.names]) for plane in planes]
+    count = len(names)
+
+    def cost(x: np.ndarray) -> tuple[float, np.ndarray]:
+        shift, sigma = x[:count], np.exp(x[count:])
+        total, gradient = PRIOR * float(x @ x), 2 * PRIOR * x
+        for plane, at in zip(planes, places, strict=True):
+            value, by_shift, by_sigma = _cost(plane, shift[at], sigma[at])
+            total += value
+            gradient[at] += by_shift
+            gradient[count + at] += by_sigma * sigma[at]
+        return total, gradient
+
+    bounds = [(-MOVE, MOVE)] * count + [(np.log(SHRINK), np.log(GROW))] * count
+    found = minimize(cost, np.zeros(2 * count), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return {
+        name: _bell(
+            name, old.median * np.exp(old.sigma * found[i]), old.sigma * np.exp(found[count + i])
+        )
+        for i, (name, old) in enumerate(figures.items())
+    }
+
+
+def _bell(name: str, median: float, sigma: float) -> LogNormal:
+    """A distribution of these figures that can be simulated."""
+    low, high = LATENCY_RANGE_S if name == LATENCY else FACTOR_RANGE
+    median = float(np.clip(median, low, high))
+    top = MAX_LATENCY_S if name == LATENCY else np.inf
+    widest = min(SIGMA_RANGE[1], float(np.log(top / median)) / CUT)
+    return LogNormal(median, float(np.clip(sigma, SIGMA_RANGE[0], widest)), CUT)
+
+
+def _rows(figures: Mapping[str, LogNormal], noise_rad: float, source: str) -> list[dict[str, Any]]:
+    rows = []
+    for name, found in figures.items():
+        joint, _, figure = name.partition(" ")
+        own = (LATENCY, None) if name == LATENCY else (figure, joint)
+        rows.append(row_json(*own, found, source))
+    noise = row_json("angle noise", None, Constant(noise_rad), "an encoder step")
+    return [*rows, noise]
