@@ -45,9 +45,9 @@ class Coverage:
 
     trials: int = 100
     """How often each truth is judged."""
-    episodes: int = 40
+    episodes: int = 60
     """Synthetic recordings in a trial."""
-    members: int = 24
+    members: int = 16
     """Of the ensemble."""
     seconds: float = 2.5
     """Length of a recording."""

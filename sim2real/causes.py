@@ -34,7 +34,7 @@ class Cause:
 
     cause: str
     share: float
-    """Of the mean square residual, 0..1."""
+    """Of a typical episode's mean square residual, 0..1."""
     coefficient: float
     """Residual per unit of the trace: rad, rad/(N m), s, rad or s^2."""
     low: float
@@ -43,9 +43,14 @@ class Cause:
     words: str
     """What it would take to explain it."""
 
+    @property
+    def certain(self) -> bool:
+        """Whether its interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; an undefined figure is None."""
-        return {
+        return {"certain": self.certain} | {
             key: value if isinstance(value, str) or isfinite(value) else None
             for key, value in asdict(self).items()
         }
@@ -82,7 +87,10 @@ def causes_of(
 def _moments(
     log: Log, simulated: np.ndarray, regimes: Regimes, column: int, every: int
 ) -> np.ndarray:
-    """Second moments of traces and residual: one episode, every episode weighing the same."""
+    """Second moments of traces and residual of one episode, in units of its mean square residual.
+
+    So every episode weighs the same, however far off it is: fast sweeps would rule otherwise.
+    """
     speed = regimes.speed[:, column]
     traces = np.column_stack(
         [
@@ -94,7 +102,8 @@ def _moments(
             log.q[:, column] - simulated[:, column],
         ]
     )[::every]
-    return traces.T @ traces / len(traces)
+    moments = traces.T @ traces / len(traces)
+    return moments / max(moments[-1, -1], 1e-12)
 
 
 def _explained(moments: Float[np.ndarray, "episodes six six"], joint: Joint) -> list[Cause]:

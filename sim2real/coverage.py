@@ -27,7 +27,7 @@ LEAST_STEPS = 10
 """A regime with fewer steps in an episode says nothing about it."""
 LEAST_EPISODES = 5
 """A trait that fewer episodes have is not tested."""
-FAMILY_ERROR = 0.02
+FAMILY_ERROR = 0.03
 """Probability that any joint is judged wrong if all are right."""
 DRAWS = 4000
 RIGHT, NARROW, WIDE, BIASED, UNKNOWN = "right", "too narrow", "too wide", "biased", "unknown"

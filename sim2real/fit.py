@@ -11,6 +11,7 @@ next ensemble is drawn there, so the planes hold where they are used.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from scipy.optimize import minimize
 
 from regrasp.assets.arm import Arm
 from regrasp.envs.control import MAX_LATENCY_S
-from regrasp.errors import check_positive
+from regrasp.errors import InputError, check_positive
 from regrasp.randomization import Constant, LogNormal, Table, row_json, table_of, write_table
 from regrasp.sim2real.ensemble import Simulate, draw_ensemble, table_replay
 from regrasp.sim2real.log import Log
 from regrasp.sim2real.simulate import cores
 
-FIGURES = ("servo stiffness", "servo damping", "joint friction", "joint armature")
+FIGURES = ("servo stiffness", "servo damping", "joint friction")
+"""Fitted for every joint. Inertia is not: at the pace of these servos no log shows it."""
 LATENCY = "command latency"
 MOVE, GROW, SHRINK = 1.5, 2.0, 0.4
 """A round may move a median by so many sigmas, and multiply a sigma by at most and at least this."""
@@ -35,7 +37,9 @@ CUT = 2.5
 FACTOR_RANGE, LATENCY_RANGE_S = (0.02, 8.0), (0.002, 0.06)
 """Of the medians."""
 PRIOR = 1e-3
-"""Weight of staying where one is: what no log shows stays as it was."""
+"""Weight of the arm's own figures: what no log shows stays as it is."""
+INSIDE = 0.9
+"""Share of the real samples that the central band of that name is to hold."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -47,8 +51,10 @@ class FitConfig:
     """Of each ensemble; more than the figures of a joint."""
     rounds: int = 5
     """Ensembles, one after the other."""
+    widenings: int = 2
+    """Ensembles after those, to set the spread of each joint by what its band really holds."""
     seconds: float = 20.0
-    """Of each log, its liveliest stretch."""
+    """Of each log, a stretch that begins anywhere."""
     every: int = 5
     """Every so many samples are looked at: neighbours say the same."""
     sigma: float = 0.5
@@ -127,36 +133,39 @@ def fit_table(
         simulate: gives, for a table, what turns its draws into positions; None: `table_replay`.
         progress: called with rounds done, all, and a note.
     """
-    pieces = [stretch(log, config.seconds) for log in logs]
+    rng = np.random.default_rng(config.seed)
+    pieces = [stretch(log, config.seconds, rng) for log in logs]
     figures = {f"{j} {f}": _bell(f, 1.0, config.sigma) for j in arm.joint_names for f in FIGURES}
     figures[LATENCY] = _bell(LATENCY, config.latency_s, config.sigma)
-    course = []
-    for number in range(config.rounds):
+    course, total = [], config.rounds + config.widenings
+    for number in range(total):
         table = table_of(_rows(figures, config.angle_noise_rad, "while fitting"), arm)
         own = simulate(table) if simulate else table_replay(arm, table, config.timestep_s, cores())
         ensemble = draw_ensemble(pieces, arm, table, config.members, config.seed + number, own)
         planes = _planes(pieces, arm, ensemble.positions, ensemble.numbers, figures, config)
         course.append(-sum(_cost(plane, *_here(plane))[0] for plane in planes) / len(planes))
-        figures = _better(planes, figures)
+        if number < config.rounds:
+            figures = _better(planes, figures)
+        else:
+            figures = _widened(pieces, arm, ensemble.positions, figures, config)
         if progress is not None:
-            progress(number + 1, config.rounds, f"log-likelihood {course[-1]:.3f}")
+            progress(number + 1, total, f"log-likelihood {course[-1]:.3f}")
     names = tuple(log.name for log in logs)
     base = {joint: dict(own) for joint, own in (servos or {}).items()}
     return Fit(arm.name, figures, config.angle_noise_rad, tuple(course), names, base)
 
 
-def stretch(log: Log, seconds: float) -> Log:
-    """The liveliest stretch of a log, as a log."""
-    from regrasp.sim2real.plots import lively
-
-    rows = lively(log, seconds)
-    return replace(
-        log,
-        t=log.t[rows],
-        cmd=log.cmd[rows],
-        q=log.q[rows],
-        qd=None if log.qd is None else log.qd[rows],
-    )
+def stretch(log: Log, seconds: float, rng: np.random.Generator) -> Log:
+    """A stretch of a log that begins anywhere, as a log; all of a shorter one."""
+    count = round(seconds / log.period_s) + 1
+    start = int(rng.integers(0, max(1, len(log.t) - count)))
+    rows = slice(start, start + count)
+    qd = None if log.qd is None else log.qd[rows]
+    try:
+        return replace(log, t=log.t[rows], cmd=log.cmd[rows], q=log.q[rows], qd=qd)
+    except InputError:
+        # Nothing moves there.
+        return log if count >= len(log.t) else stretch(log, min(2 * seconds, log.duration_s), rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,10 +236,16 @@ def _better(planes: Sequence[_Plane], figures: Mapping[str, LogNormal]) -> dict[
     names = list(figures)
     places = [np.array([names.index(name) for name in plane.names]) for plane in planes]
     count = len(names)
+    spread = np.array([figure.sigma for figure in figures.values()])
+    own = np.array(
+        [0.0 if name == LATENCY else np.log(figure.median) for name, figure in figures.items()]
+    )
 
     def cost(x: np.ndarray) -> tuple[float, np.ndarray]:
         shift, sigma = x[:count], np.exp(x[count:])
-        total, gradient = PRIOR * float(x @ x), 2 * PRIOR * x
+        # The arm's own figures are where a median's logarithm is zero.
+        off = x + np.concatenate([own / spread, np.zeros(count)])
+        total, gradient = PRIOR * float(off @ off), 2 * PRIOR * off
         for plane, at in zip(planes, places, strict=True):
             value, by_shift, by_sigma = _cost(plane, shift[at], sigma[at])
             total += value
@@ -246,6 +261,38 @@ def _better(planes: Sequence[_Plane], figures: Mapping[str, LogNormal]) -> dict[
         )
         for i, (name, old) in enumerate(figures.items())
     }
+
+
+def _widened(
+    logs: Sequence[Log],
+    arm: Arm,
+    positions: Sequence[np.ndarray],
+    figures: Mapping[str, LogNormal],
+    config: FitConfig,
+) -> dict[str, LogNormal]:
+    """Spreads scaled, joint by joint, so that the band holds its share of the measured samples.
+
+    A Gaussian law at every step is a model too: what it leaves out, friction that sticks above all,
+    shows in how far the samples lie from the ensemble's mean, in its own standard deviations.
+    """
+    wanted = NormalDist().inv_cdf(0.5 + INSIDE / 2)
+    scaled = dict(figures)
+    for column, joint in enumerate(arm.joint_names):
+        far, weight = [], []
+        for log, members in zip(logs, positions, strict=True):
+            seen, real = members[:, :: config.every, column], log.q[:: config.every, column]
+            far.append(
+                np.abs(real - seen.mean(axis=0)) / np.maximum(seen.std(axis=0, ddof=1), 1e-5)
+            )
+            weight.append(np.full(len(real), 1 / len(real)))
+        order = np.argsort(every := np.concatenate(far))
+        share = np.cumsum(np.concatenate(weight)[order]) / len(logs)
+        reach = float(every[order][np.searchsorted(share, INSIDE)])
+        factor = float(np.clip(reach / wanted, SHRINK, GROW))
+        for figure in FIGURES:
+            old = figures[f"{joint} {figure}"]
+            scaled[f"{joint} {figure}"] = _bell(figure, old.median, old.sigma * factor)
+    return scaled
 
 
 def _bell(name: str, median: float, sigma: float) -> LogNormal:
