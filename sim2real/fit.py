@@ -168,6 +168,19 @@ def stretch(log: Log, seconds: float, rng: np.random.Generator) -> Log:
         return log if count >= len(log.t) else stretch(log, min(2 * seconds, log.duration_s), rng)
 
 
+def changed(nominal: Arm, arm: Arm) -> dict[str, dict[str, float]]:
+    """The servo figures by which an arm differs from its nominal table, as a file names them."""
+    return {
+        old.name: {
+            figure: value
+            for figure, value in vars(new.servo).items()
+            if value != getattr(old.servo, figure)
+        }
+        for old, new in zip(nominal.joints, arm.joints, strict=True)
+        if old.servo != new.servo
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class _Plane:
     """One joint's positions as planes over standardised logarithms of figures, at many steps."""

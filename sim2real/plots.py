@@ -12,16 +12,21 @@ from matplotlib.figure import Figure
 
 from regrasp.sim2real.gap import Gap
 from regrasp.sim2real.log import Log
+from regrasp.sim2real.scores import band
 
 Format = Literal["svg", "png"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers; line styles differ as well.
-COMMAND, REAL, SIMULATED = "#777777", "#0072B2", "#D55E00"
+COMMAND, REAL, SIMULATED, BAND = "#777777", "#0072B2", "#D55E00", "#F3D3BD"
 INK, GRID = "#333333", "#dddddd"
 
 
 def draw_replay(
-    log: Log, simulated: np.ndarray, seconds: float = 6.0, form: Format = "svg"
+    log: Log,
+    simulated: np.ndarray,
+    seconds: float = 6.0,
+    form: Format = "svg",
+    members: np.ndarray | None = None,
 ) -> bytes:
     """The liveliest seconds of a recording: commands, the real arm and the simulated one.
 
@@ -30,16 +35,22 @@ def draw_replay(
         simulated: its replay (samples, joints), as `replay` returns it.
         seconds: how much to show (s).
         form: "svg" or "png".
+        members: an ensemble (members, samples, joints), drawn as the band that holds 90 % of it.
     """
     rows = lively(log, seconds)
+    ends = None if members is None else band(members[:, rows])
     t = log.t[rows] - log.t[0]
     figure, panels = _figure(8.0, 4.6, 2, -(-len(log.joints) // 2))
     for i, (panel, name) in enumerate(zip(panels, log.joints, strict=False)):
         gripper = i == len(log.joints) - 1
+        if ends is not None:
+            panel.fill_between(
+                t, ends[0][:, i], ends[1][:, i], color=BAND, lw=0, label="randomised, central 90 %"
+            )
         panel.step(t, log.cmd[rows, i], where="post", color=COMMAND, lw=1, ls="--", label="command")
         panel.plot(t, log.q[rows, i], color=REAL, lw=1.6, label="real arm")
         panel.plot(t, simulated[rows, i], color=SIMULATED, lw=1.3, ls="-.", label="simulation")
-        panel.set_title(_words(name), fontsize=9, color=INK, loc="left")
+        panel.set_title(plain(name), fontsize=9, color=INK, loc="left")
         panel.set_ylabel("opening (0..1)" if gripper else "rad", fontsize=8, color=INK)
         panel.set_xlim(t[0], t[-1])
         _widen(panel, 0.05)
@@ -48,8 +59,8 @@ def draw_replay(
     for panel in panels[-(-len(log.joints) // 2) :]:
         panel.set_xlabel("time in the recording (s)", fontsize=8, color=INK)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    return _bytes(figure, form)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    return rendered(figure, form)
 
 
 def draw_gap(gap: Gap, form: Format = "svg") -> bytes:
@@ -65,12 +76,12 @@ def draw_gap(gap: Gap, form: Format = "svg") -> bytes:
     figure = Figure(figsize=(8.0, 3.0), layout="constrained")
     arm, gripper = figure.subplots(1, 2, width_ratios=(len(names) - 1, 1))
     for panel, part in ((arm, slice(0, -1)), (gripper, slice(-1, None))):
-        _dress(panel)
+        dress(panel)
         places = np.arange(len(names[part]))
         _bars(panel, places - 0.2, real[part], SIMULATED, "simulation against real arm")
         if gap.floor.pairs:
             _bars(panel, places + 0.2, floor[part], REAL, "real arm's own noise")
-        panel.set_xticks(places, [_words(name) for name in names[part]], fontsize=8)
+        panel.set_xticks(places, [plain(name) for name in names[part]], fontsize=8)
         panel.tick_params(axis="x", length=0)
         panel.grid(False, axis="x")
         panel.set_xlim(-0.6, len(places) - 0.4)
@@ -79,7 +90,7 @@ def draw_gap(gap: Gap, form: Format = "svg") -> bytes:
     gripper.set_ylabel("RMSE (0..1)", fontsize=8, color=INK)
     handles, labels = arm.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    return _bytes(figure, form)
+    return rendered(figure, form)
 
 
 def lively(log: Log, seconds: float) -> slice:
@@ -101,7 +112,7 @@ def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Figur
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = list(np.atleast_1d(figure.subplots(rows, columns, sharex=True)).ravel())
     for panel in panels:
-        _dress(panel)
+        dress(panel)
     return figure, panels
 
 
@@ -112,7 +123,7 @@ def _bars(
     panel.bar_label(bars, fmt="%.4f", fontsize=7, padding=2, color=INK)
 
 
-def _dress(panel: Axes) -> None:
+def dress(panel: Axes) -> None:
     panel.grid(color=GRID, lw=0.6)
     panel.set_axisbelow(True)
     panel.tick_params(labelsize=7, color=GRID, labelcolor=INK)
@@ -129,11 +140,11 @@ def _widen(panel: Axes, least: float) -> None:
         panel.set_ylim(middle - least / 2, middle + least / 2)
 
 
-def _words(name: str) -> str:
+def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _bytes(figure: Figure, form: Format) -> bytes:
+def rendered(figure: Figure, form: Format) -> bytes:
     FigureCanvasAgg(figure)
     out = io.BytesIO()
     # No date, and ids from a fixed salt: the same figures make the same file. Text stays text.

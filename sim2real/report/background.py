@@ -1,12 +1,8 @@
-"""The sections about the world and the run: what differed, how real it is, where it comes from."""
+"""The sections about the world and the run: what differed, and where it comes from."""
 
-from pathlib import Path
-
-from regrasp.sim2real import plots
-from regrasp.sim2real.gap import Gap
 from regrasp.sim2real.report import words
 from regrasp.sim2real.report.data import Run
-from regrasp.sim2real.report.markup import Html, drawing, figure, join, table, tag
+from regrasp.sim2real.report.markup import Html, join, table, tag
 from regrasp.sim2real.report.results import absent
 
 HARDWARE = {
@@ -43,37 +39,6 @@ def randomisation(run: Run) -> Html:
     return join([tag("p", said), tag("div", inner, class_="wide")])
 
 
-def reality(run: Run) -> Html:
-    """The gap between simulation and recordings of a real arm."""
-    gap = run.gap
-    if gap is None:
-        return absent(run, "The gap to a real arm has not been measured.", "gap")
-    bars_alt = "Error of the replay per joint, beside the real arm's own noise"
-    replay_alt = "Commands, the real arm and its replay in simulation, joint by joint"
-    replay_caption = "The liveliest seconds of one recording, replayed from its commands alone."
-    pairs = f"{gap.floor.pairs} pairs of recordings" if gap.floor.pairs else "no recordings"
-    note = (
-        f"Medians over {len(gap.recordings)} recordings; servo figures: {Path(gap.params).name}. "
-        f"The floor is one run's own noise, from {pairs} of the same commands. Lags: the real and "
-        f"the simulated joint behind the commands, and the real behind the simulated."
-    )
-    return join(
-        [
-            tag("p", words.about_gap(gap)),
-            _joint_table(gap),
-            tag("p", note, class_="note"),
-            figure(
-                drawing(plots.draw_gap(gap), "bars", bars_alt),
-                "RMSE of the replay and the real arm's own noise.",
-            ),
-            figure(drawing(run.replay, "replay", replay_alt), replay_caption)
-            if run.replay
-            else absent(run, "No replay has been drawn.", "gap"),
-            _recording_table(gap),
-        ]
-    )
-
-
 def provenance(run: Run) -> Html:
     """Versions, seeds, hardware, time and the command."""
     facts = run.facts
@@ -107,46 +72,6 @@ def provenance(run: Run) -> Html:
             else absent(run, "The command has not been recorded.", "command"),
         ]
     )
-
-
-def _joint_table(gap: Gap) -> Html:
-    head = (
-        *("joint", "unit", "RMSE", "MAE", "floor", "RMSE / floor"),
-        *("real lag", "sim lag", "real behind sim"),
-    )
-    rows = []
-    for (name, joint), floor in zip(gap.joints.items(), gap.floor.single_rmse, strict=True):
-        lags = (joint.lag_real_s, joint.lag_sim_s, joint.lag_s)
-        ratio = joint.rmse_rad / floor if floor > 0 else float("nan")
-        rows.append(
-            (
-                name.replace("_", " "),
-                "0..1" if name == gap.gripper else "rad",
-                *(words.figure(x, ".4f") for x in (joint.rmse_rad, joint.mae_rad, floor)),
-                words.figure(ratio, ".1f"),
-                *(words.figure(1e3 * lag, ".0f", "\u00a0ms") for lag in lags),
-            )
-        )
-    return tag("div", table(head, rows, numeric=range(2, 9)), class_="wide")
-
-
-def _recording_table(gap: Gap) -> Html:
-    head = ("recording", "length", *(name.replace("_", " ") for name in gap.joints))
-    rows = [
-        (
-            recording.name.replace("_", " "),
-            words.figure(recording.duration_s, ".1f", "\u00a0s"),
-            *(
-                words.figure(recording.joints[name].rmse_rad, ".4f")
-                if name in recording.joints
-                else words.BLANK
-                for name in gap.joints
-            ),
-        )
-        for recording in gap.recordings
-    ]
-    inner = tag("div", table(head, rows, numeric=range(1, len(head))), class_="wide")
-    return tag("details", tag("summary", "RMSE of every recording"), inner)
 
 
 def _stages(run: Run) -> Html:

@@ -75,6 +75,17 @@ class Run:
     gap: Gap | None
     replay: bytes | None
     """Drawing of a replay, SVG."""
+    coverage: dict[str, Any] | None = None
+    """What `Coverage.to_json` gave."""
+    coverage_replay: bytes | None = None
+    """Drawing of a replay with its ensemble, SVG."""
+
+    @property
+    def about_reality_alone(self) -> bool:
+        """Whether the folder holds figures about recordings and nothing of a run."""
+        nothing = not (self.evaluations or self.clone or self.improve or self.demonstrations)
+        known = self.gap is not None or self.coverage is not None
+        return known and nothing and self.facts.task is None
 
     def result(self, policy: str, physics: str) -> Evaluation | None:
         """The evaluation; for the demonstrator under the table, else the demonstrations."""
@@ -99,6 +110,7 @@ def read_run(folder: Path) -> Run:
     }
     facts, demos = folder / "run.json", folder / "demos" / "meta" / "demonstrations.json"
     gap, replay = folder / "gap.json", folder / "gap_replay.svg"
+    coverage, covered = folder / "coverage.json", folder / "coverage_replay.svg"
     videos = {policy: folder / "video" / f"{policy}.mp4" for policy in POLICIES}
     return Run(
         facts=_facts(table_in(facts, "record of the run") if facts.exists() else Table({}, facts)),
@@ -109,6 +121,8 @@ def read_run(folder: Path) -> Run:
         videos={policy: _video(path) for policy, path in videos.items() if path.exists()},
         gap=_gap(gap) if gap.exists() else None,
         replay=bytes_in(replay) if replay.exists() else None,
+        coverage=table_in(coverage, "coverage").values if coverage.exists() else None,
+        coverage_replay=bytes_in(covered) if covered.exists() else None,
     )
 
 
@@ -194,6 +208,7 @@ def _gap(path: Path) -> Gap:
         joints=_joints(joints),
         floor=Floor(np.array(pairs), *counts),
         recordings=tuple(recordings),
+        detail=table.table("detail").values or None,
     )
 
 

@@ -5,7 +5,7 @@ from string import Template
 
 from regrasp.errors import InputError
 from regrasp.files import whole
-from regrasp.sim2real.report import background, results, words
+from regrasp.sim2real.report import background, reality, results, words
 from regrasp.sim2real.report.data import Run, read_run
 from regrasp.sim2real.report.markup import Html, join, tag, text
 
@@ -16,7 +16,7 @@ SECTIONS = {
     "How it was learned": results.training,
     "What it looks like": results.films,
     "What differs between episodes": background.randomisation,
-    "How far simulation is from a real arm": background.reality,
+    "How far simulation is from a real arm": reality.reality,
     "Where these numbers come from": background.provenance,
 }
 
@@ -45,10 +45,25 @@ def write_report(run: Path, out: Path | None = None) -> Path:
 
 
 def _page(run: Run) -> str:
+    if run.about_reality_alone:
+        return _filled("a real arm", [_alone(run), tag("section", reality.reality(run))])
     sections = (tag("section", tag("h2", name), make(run)) for name, make in SECTIONS.items())
-    task = run.facts.task or "a run"
+    return _filled(run.facts.task or "a run", [_header(run), *sections])
+
+
+def _filled(subject: str, parts: list[Html]) -> str:
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=text(f"regrasp: {task}"), body=join([_header(run), *sections])
+        title=text(f"regrasp: {subject}"), body=join(parts)
+    )
+
+
+def _alone(run: Run) -> Html:
+    """The head of a page about recordings alone."""
+    arm = run.gap.arm if run.gap is not None else str((run.coverage or {}).get("arm"))
+    return tag(
+        "header",
+        tag("p", f"regrasp · {arm} · simulation against recordings", class_="over"),
+        tag("h1", reality.headline(run)),
     )
 
 

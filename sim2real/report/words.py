@@ -134,7 +134,7 @@ def about_gap(gap: Gap) -> str:
             f"Given the commands of {len(gap.recordings)} recordings, the simulated {gap.arm} is "
             f"typically {_angle(gap.rmse_rad)} from where the real one was, averaged over its "
             f"{len(names)} arm joints.",
-            f"The worst is {_plain(worst)}, {_angle(rmse[worst])} off.",
+            f"The worst is {plain(worst)}, {_angle(rmse[worst])} off.",
             *_against_floor(gap, known, worst),
             *_about_lags(gap, known),
             f"This is about the {gap.arm} and the motions recorded; it says nothing of other arms, "
@@ -159,9 +159,9 @@ def _against_floor(gap: Gap, names: Sequence[str], worst: str) -> list[str]:
         )
     most = max(times, key=lambda name: times[name])
     if worst in times:
-        said.append(f"At {_plain(worst)} the error is {times[worst]:.1f} times the noise there.")
+        said.append(f"At {plain(worst)} the error is {times[worst]:.1f} times the noise there.")
     if most != worst:
-        said.append(f"Set against its own noise, {_plain(most)} is worst: {times[most]:.1f} times.")
+        said.append(f"Set against its own noise, {plain(most)} is worst: {times[most]:.1f} times.")
     if all(value <= 1 for value in times.values()):
         said.append("By these recordings it cannot be told from the real arm.")
     return said
@@ -175,7 +175,7 @@ def _about_lags(gap: Gap, names: Sequence[str]) -> list[str]:
     most = max(known, key=lambda name: abs(lags[name]))
     side = "behind" if lags[most] >= 0 else "ahead of"
     return [
-        f"In time they differ most at {_plain(most)}, where the real joint is "
+        f"In time they differ most at {plain(most)}, where the real joint is "
         f"{1e3 * abs(lags[most]):.0f}\u00a0ms {side} the simulated one."
     ]
 
@@ -184,5 +184,6 @@ def _angle(value: float) -> str:
     return f"{value:.4f}\u00a0rad ({math.degrees(value):.2f}°)"
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A joint's or recording's name as words."""
     return name.replace("_", " ")

@@ -37,6 +37,7 @@ from regrasp.rl.retime import RetimeConfig
 from regrasp.rl.runner import BundleError
 from regrasp.road import JudgeConfig, Road
 from regrasp.sim2real.units import ReadConfig
+from regrasp.sim2real.fit import FitConfig
 
 Task = tyro.conf.Positional[str]
 _Config = TypeVar("_Config")
@@ -297,19 +298,92 @@ def gap(
     logs: tyro.conf.Positional[list[Path]],
     arm: str = "so101",
     params: str | None = None,
+    brief: bool = False,
+    out: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Measure how far a simulated arm is from recordings of a real one.
+    """Measure how far a simulated arm is from recordings of a real one, where, and why.
 
     Args:
-        logs: Folders of recordings.
+        logs: Recordings, or folders of them.
         arm: Name of the arm that was recorded.
         params: Fitted parameters, by file or by name; the nominal ones if not given.
+        brief: Only the table: no intervals, horizons, frequencies, regimes and causes.
+        out: A folder for the figures and drawings, from which `regrasp report --folder` makes a page.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.sim2real import measure_gap
+    from regrasp.sim2real.kept import keep_gap
 
-    found = measure_gap(logs, arm, params)
+    found = measure_gap(logs, arm, params, detail=not brief)
+    if out is not None:
+        keep_gap(out, found, logs)
+    _answer(json, found.to_json(), str(found))
+
+
+def fit(
+    logs: tyro.conf.Positional[list[Path]],
+    out: Path,
+    arm: str = "so101",
+    params: str | None = None,
+    config: Flat[FitConfig] = FitConfig(),
+    json: bool = False,
+) -> None:
+    """Fit a randomisation to recordings: how an arm's servo figures are distributed.
+
+    Keep some recordings back, and hold the fit against them with `regrasp coverage --table OUT`.
+
+    Args:
+        logs: Recordings, or folders of them.
+        out: The file to write, a table.
+        arm: Name of the arm that was recorded.
+        params: Parameters that factors are relative to; the nominal ones if not given.
+        config: How.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from regrasp.assets.arm import load_arm
+    from regrasp.sim2real import read_logs, with_params
+    from regrasp.sim2real.fit import changed, fit_table
+
+    nominal = load_arm(arm)
+    model = nominal if params is None else with_params(nominal, params)
+    read = read_logs(logs, model)
+    with _bars() as progress:
+        found = fit_table(
+            read, model, config, servos=changed(nominal, model), progress=progress("fit")
+        )
+    found.write(out, nominal)
+    _answer(json, {"table": str(out), **found.to_json()}, f"{found}\n{out}")
+
+
+def coverage(
+    logs: tyro.conf.Positional[list[Path]],
+    arm: str = "so101",
+    params: str | None = None,
+    table: Path | None = None,
+    members: int = 32,
+    seed: int = 0,
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Ask whether recordings could be draws of a randomisation: too narrow, too wide, biased or right.
+
+    Args:
+        logs: Recordings, or folders of them.
+        arm: Name of the arm that was recorded.
+        params: Fitted parameters, by file or by name; the nominal ones if not given.
+        table: A randomisation, such as `regrasp fit` writes; the default one of an arm if not given.
+        members: Draws for each recording.
+        seed: Of the draws.
+        out: A folder for the figures and drawings, from which `regrasp report --folder` makes a page.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from regrasp.sim2real.kept import keep_coverage
+    from regrasp.sim2real.measure_coverage import measure_coverage
+
+    found, drawn = measure_coverage(logs, arm, params, table, members, seed)
+    if out is not None:
+        keep_coverage(out, found, drawn)
     _answer(json, found.to_json(), str(found))
 
 
@@ -418,6 +492,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "eval": eval_,
     "logs": logs,
     "gap": gap,
+    "coverage": coverage,
+    "fit": fit,
     "certify": certify,
     "randomization": randomization,
     "report": report,

@@ -1,0 +1,386 @@
+"""The section about the real arm: a summary of how far, where, why and what to do, then the detail."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from regrasp.errors import InputError
+from regrasp.sim2real import plots, plots_detail
+from regrasp.sim2real.causes import LEAST
+from regrasp.sim2real.gap import Gap
+from regrasp.sim2real.report import words
+from regrasp.sim2real.report.data import Run
+from regrasp.sim2real.report.markup import Html, drawing, figure, join, table, tag
+from regrasp.sim2real.report.results import absent
+
+WRONG = {
+    "too narrow": "the real arm is more often outside than a draw would be: widen it",
+    "too wide": "the real arm is more often in the middle than a draw would be: narrow it",
+    "biased": "the real arm keeps to one side: move it",
+}
+MALFORMED = (KeyError, TypeError, IndexError, ValueError, AttributeError)
+
+
+def reality(run: Run) -> Html:
+    """The gap between simulation and recordings of a real arm, and how randomisation covers it."""
+    if run.gap is None and run.coverage is None:
+        return absent(run, "The gap to a real arm has not been measured.", "gap")
+    try:
+        parts = [_summary(run)]
+        if run.gap is not None:
+            parts += _gap_parts(run, run.gap)
+        if run.coverage is not None:
+            parts += _coverage_parts(run, run.coverage)
+    except MALFORMED as error:
+        raise InputError(
+            f"gap.json or coverage.json lacks a part ({error!r:.60}): measure it again"
+        ) from None
+    return join(parts)
+
+
+def headline(run: Run) -> str:
+    """The one sentence to remember of a folder that holds nothing but recordings' figures."""
+    gap = run.gap
+    if gap is None:
+        verdict = (run.coverage or {}).get("verdict", "unknown")
+        return f"The randomisation is {verdict} for the recordings."
+    off = f"{gap.rmse_rad:.4f}\u00a0rad"
+    ends = (gap.detail or {}).get("rmse_interval") or [None, None]
+    span = f" (95\u00a0% interval {ends[0]:.4f} to {ends[1]:.4f})" if None not in ends else ""
+    times = gap.rmse_rad / gap.floor_rad if gap.floor_rad > 0 else float("nan")
+    beside = f", {times:.1f} times the real arm's own noise" if times == times else ""
+    return f"The simulated {gap.arm} is typically {off}{span} from the real one{beside}."
+
+
+def _summary(run: Run) -> Html:
+    """How far, where, why, what to do."""
+    gap, coverage = run.gap, run.coverage
+    detail = gap.detail if gap is not None else None
+    rows: list[tuple[str, object]] = []
+    if gap is not None:
+        rows.append(("How far", words.about_gap(gap) + (_tip(detail) if detail else "")))
+    if gap is not None and detail:
+        rows.append(("Where", _where(gap, detail)))
+        rows.append(("Why", _why(gap, detail)))
+    if coverage is not None:
+        rows.append(("Randomisation", _covered(coverage)))
+    rows.append(("What to do", tag("ul", *(tag("li", step) for step in _steps(gap, coverage)))))
+    cells = (join([tag("dt", name), tag("dd", said)]) for name, said in rows)
+    return tag("dl", *cells, class_="summary")
+
+
+def _tip(detail: Mapping[str, Any]) -> str:
+    place, turn = detail["tip"]["position_mm"], detail["tip"]["turn_deg"]
+    if place["rmse"] is None:
+        return ""
+    said = f" The end effector is {place['rmse']:.1f}\u00a0mm and {turn['rmse']:.1f}° off"
+    if place["floor"] is not None:
+        said += f"; two real runs differ by {place['floor']:.1f}\u00a0mm and {turn['floor']:.1f}°"
+    return f"{said}."
+
+
+def _where(gap: Gap, detail: Mapping[str, Any]) -> str:
+    arms = {name: joint for name, joint in detail["joints"].items() if name != gap.gripper}
+    worst = max(arms, key=lambda name: gap.joints[name].rmse_rad)
+    regimes = {name: one for name, one in arms[worst]["regimes"].items() if one["rmse"] is not None}
+    said = [f"Worst is {words.plain(worst)}."]
+    if regimes:
+        most = max(regimes, key=lambda name: regimes[name]["rmse"])
+        least = min(regimes, key=lambda name: regimes[name]["rmse"])
+        said.append(
+            f"It is furthest off while {most} ({regimes[most]['rmse']:.4f}\u00a0rad) and nearest "
+            f"while {least} ({regimes[least]['rmse']:.4f})."
+        )
+    bands = [band for band in arms[worst]["bands"] if band["share"] is not None]
+    if bands:
+        band = max(bands, key=lambda one: one["share"])
+        said.append(
+            f"{band['share']:.0%} of its error lies between {band['low_hz']:g} and "
+            f"{band['high_hz']:g}\u00a0Hz."
+        )
+    half = detail["horizon"]["median_s"]
+    limit = f"{detail['tolerance']:g}\u00a0rad"
+    said.append(
+        f"Half of the replays have a joint more than {limit} off after {half:.1f}\u00a0s."
+        if half is not None
+        else f"More than half of the replays stay within {limit} to their end."
+    )
+    return " ".join(said)
+
+
+def _why(gap: Gap, detail: Mapping[str, Any]) -> str:
+    said = []
+    for name, joint in detail["joints"].items():
+        cause = _cause(joint)
+        if name != gap.gripper and cause is not None:
+            said.append(
+                f"{words.plain(name).capitalize()}: {cause['share']:.0%} of the squared error goes "
+                f"with {cause['cause']}."
+            )
+    return " ".join(said) or "No trace of a servo figure stands out."
+
+
+def _covered(coverage: Mapping[str, Any]) -> str:
+    joints = coverage["joints"]
+    lists = {}
+    for name, joint in joints.items():
+        lists.setdefault(joint["verdict"]["verdict"], []).append(words.plain(name))
+    said = [f"{verdict.capitalize()} for {', '.join(names)}" for verdict, names in lists.items()]
+    better = coverage["energy_score_rad"] < coverage["energy_score_nominal_rad"]
+    return (
+        f"{'; '.join(said)}. As a prediction of the whole arm it is "
+        f"{'better' if better else 'worse'} than the nominal model alone: energy score "
+        f"{coverage['energy_score_rad']:.4f} against {coverage['energy_score_nominal_rad']:.4f}"
+        "\u00a0rad."
+    )
+
+
+def _steps(gap: Gap | None, coverage: Mapping[str, Any] | None) -> list[object]:
+    steps: list[object] = []
+    if gap is not None and gap.detail:
+        for name, joint in gap.detail["joints"].items():
+            cause = _cause(joint)
+            if name != gap.gripper and cause is not None:
+                steps.append(f"{words.plain(name).capitalize()}: try {cause['words']}.")
+        if gap.params == "nominal":
+            steps.append(
+                join(
+                    ["Fit the servo figures to recordings: ", tag("code", "regrasp identify LOGS")]
+                )
+            )
+    if coverage is not None:
+        advised = [
+            f["words"] for j in coverage["joints"].values() for f in j["fields"] if f["words"]
+        ]
+        steps += [f"{one[0].upper()}{one[1:]}." for one in dict.fromkeys(advised)][:6]
+        if coverage["verdict"] != "right":
+            steps.append(
+                join(["Fit a randomisation to recordings: ", tag("code", "regrasp fit LOGS")])
+            )
+    elif gap is not None:
+        command = f"regrasp coverage LOGS --arm {gap.arm} --out FOLDER"
+        steps.append(join(["Ask whether randomisation covers the gap: ", tag("code", command)]))
+    return steps
+
+
+def _gap_parts(run: Run, gap: Gap) -> list[Html]:
+    bars_alt = "Error of the replay per joint, beside the real arm's own noise"
+    replay_alt = "Commands, the real arm and its replay in simulation, joint by joint"
+    replay_caption = "The liveliest seconds of one recording, replayed from its commands alone."
+    pairs = f"{gap.floor.pairs} pairs of recordings" if gap.floor.pairs else "no recordings"
+    note = (
+        f"Medians over {len(gap.recordings)} recordings; servo figures: {Path(gap.params).name}. "
+        f"The floor is one run's own noise, from {pairs} of the same commands. Lags: the real and "
+        f"the simulated joint behind the commands, and the real behind the simulated. Warped: mean "
+        f"absolute error once any lag is forgiven. Intervals: 95\u00a0%, over recordings."
+    )
+    return [
+        tag("h3", "How far, joint by joint"),
+        _joint_table(gap),
+        tag("p", note, class_="note"),
+        _drawn(lambda: plots.draw_gap(gap), "bars", bars_alt, "RMSE and the real arm's own noise."),
+        figure(drawing(run.replay, "replay", replay_alt), replay_caption)
+        if run.replay
+        else absent(run, "No replay has been drawn.", "gap"),
+        *(_detail_parts(gap, gap.detail) if gap.detail else []),
+        _recording_table(gap),
+    ]
+
+
+def _detail_parts(gap: Gap, detail: Mapping[str, Any]) -> list[Html]:
+    joints = detail["joints"]
+    where = (
+        "Above, by what the commands ask of a joint; below, by frequency, with the real arm's own "
+        "noise as black bars. Whiskers: 95\u00a0% intervals over recordings."
+    )
+    when = (
+        "Left: error after the simulation was put back to a logged state, with 95\u00a0% intervals "
+        "over recordings. Right: share of the replays still within the tolerance (Kaplan-Meier; "
+        "recordings that end within it count while they last)."
+    )
+    why = (
+        "Shares of the squared error that go with what each figure would leave in the motion: "
+        "stiffness with the load of gravity, damping and latency with speed, friction and backlash "
+        "with the direction a joint came from, inertia with acceleration. Grey is none of these."
+    )
+    return [
+        tag("h3", "Where"),
+        _drawn(
+            lambda: plots_detail.draw_where(joints), "where", "Error by regime and frequency", where
+        ),
+        tag("h3", "When"),
+        _drawn(
+            lambda: plots_detail.draw_when(joints, gap.gripper, detail["tolerance"]),
+            "when",
+            "Growth of the error, and share of replays within tolerance",
+            when,
+        ),
+        tag("h3", "Why"),
+        _drawn(
+            lambda: plots_detail.draw_causes(joints), "causes", "Causes of the error by joint", why
+        ),
+        _cause_table(joints),
+    ]
+
+
+def _coverage_parts(run: Run, coverage: Mapping[str, Any]) -> list[Html]:
+    joints = coverage["joints"]
+    caption = (
+        "Where the real arm lies among the draws, in tenths. Flat is right, a U too narrow, a hill "
+        "too wide, a slope biased. Steps are drawn, episodes are tested: a verdict is about these."
+    )
+    note = (
+        f"{coverage['members']} draws of each of {coverage['recordings']} recordings, randomisation: "
+        f"{Path(str(coverage['randomization'])).name}. Shift and spread are those of the real "
+        f"episodes in units of the ensemble's; CRPS (rad, or opening) is an error of distributions, "
+        f"beside that of the nominal model; p: probability of so much if the arm were a draw."
+    )
+    band_alt = "Commands, the real arm and the band of the randomised simulations"
+    band = "One recording: the real arm, the nominal model and the band that holds 90\u00a0% of the draws."
+    verdicts = (
+        f"{words.plain(name)}: {WRONG[joint['verdict']['verdict']]}"
+        for name, joint in joints.items()
+        if joint["verdict"]["verdict"] in WRONG
+    )
+    return [
+        tag("h3", "Whether randomisation covers it"),
+        _coverage_table(joints),
+        tag("p", note, class_="note"),
+        tag(
+            "p", "; ".join(verdicts).capitalize() or "The real arm could be one of the draws.", "."
+        ),
+        _drawn(
+            lambda: plots_detail.draw_ranks(joints), "ranks", "Rank histograms by joint", caption
+        ),
+        figure(drawing(run.coverage_replay, "band", band_alt), band)
+        if run.coverage_replay
+        else absent(run, "No ensemble has been drawn.", "coverage"),
+        _field_table(joints),
+    ]
+
+
+def _joint_table(gap: Gap) -> Html:
+    head = (
+        *("joint", "unit", "RMSE", "95\u00a0%", "MAE", "warped", "floor", "RMSE / floor"),
+        *("real lag", "sim lag", "real behind sim"),
+    )
+    rows = []
+    details = (gap.detail or {}).get("joints", {})
+    for (name, joint), floor in zip(gap.joints.items(), gap.floor.single_rmse, strict=True):
+        lags = (joint.lag_real_s, joint.lag_sim_s, joint.lag_s)
+        ratio = joint.rmse_rad / floor if floor > 0 else float("nan")
+        low, high = details.get(name, {}).get("rmse_interval", (None, None))
+        rows.append(
+            (
+                words.plain(name),
+                "0..1" if name == gap.gripper else "rad",
+                words.figure(joint.rmse_rad, ".4f"),
+                f"{low:.4f} to {high:.4f}" if low is not None else words.BLANK,
+                *(words.figure(x, ".4f") for x in (joint.mae_rad, joint.dtw_rad, floor)),
+                words.figure(ratio, ".1f"),
+                *(words.figure(1e3 * lag, ".0f", "\u00a0ms") for lag in lags),
+            )
+        )
+    return tag("div", table(head, rows, numeric=range(2, 11)), class_="wide")
+
+
+def _cause_table(joints: Mapping[str, Any]) -> Html:
+    rows = [
+        (
+            words.plain(name),
+            cause["cause"],
+            words.percent(cause["share"]),
+            cause["words"] if cause["certain"] else f"not certain: {cause['words']}",
+        )
+        for name, joint in joints.items()
+        for cause in joint["causes"]
+        if cause["share"] is not None and cause["share"] >= LEAST
+    ]
+    return tag(
+        "div",
+        table(("joint", "goes with", "share", "what would explain it"), rows, numeric=[2]),
+        class_="wide",
+    )
+
+
+def _coverage_table(joints: Mapping[str, Any]) -> Html:
+    head = (
+        *("joint", "verdict", "shift", "spread", "p", "in 90\u00a0% band", "95\u00a0%"),
+        *("in envelope", "CRPS", "nominal"),
+    )
+    rows = []
+    for name, joint in joints.items():
+        verdict = joint["verdict"]
+        chances = [verdict[key] for key in ("p_bias", "p_narrow", "p_wide")]
+        known = [chance for chance in chances if chance is not None]
+        low, high = joint["band_interval"]
+        rows.append(
+            (
+                words.plain(name),
+                verdict["verdict"],
+                _signed(verdict["shift"]),
+                _maybe(verdict["spread"], ".2f"),
+                _maybe(min(known) if known else None, ".4f"),
+                words.percent(joint["band_share"]),
+                f"{100 * low:.0f} to {100 * high:.0f}" if low is not None else words.BLANK,
+                words.percent(joint["envelope_share"]),
+                _maybe(joint["crps"], ".4f"),
+                _maybe(joint["crps_nominal"], ".4f"),
+            )
+        )
+    return tag("div", table(head, rows, numeric=range(2, 10)), class_="wide")
+
+
+def _field_table(joints: Mapping[str, Any]) -> Html:
+    rows = [
+        (
+            words.plain(name),
+            field["field"],
+            words.percent(field["seen"]),
+            _signed(field["shift"]),
+            _maybe(field["spread"], ".2f"),
+            field["words"].partition(": ")[2] or words.BLANK,
+        )
+        for name, joint in joints.items()
+        for field in joint["fields"]
+    ]
+    head = ("joint", "row of the table", "seen", "shift", "spread", "what to do")
+    inner = tag("div", table(head, rows, numeric=(2, 3, 4)), class_="wide")
+    return tag("details", tag("summary", "Every row of the randomisation"), inner)
+
+
+def _recording_table(gap: Gap) -> Html:
+    head = ("recording", "length", *(words.plain(name) for name in gap.joints))
+    rows = [
+        (
+            words.plain(recording.name),
+            words.figure(recording.duration_s, ".1f", "\u00a0s"),
+            *(
+                words.figure(recording.joints[name].rmse_rad, ".4f")
+                if name in recording.joints
+                else words.BLANK
+                for name in gap.joints
+            ),
+        )
+        for recording in gap.recordings
+    ]
+    inner = tag("div", table(head, rows, numeric=range(1, len(head))), class_="wide")
+    return tag("details", tag("summary", "RMSE of every recording"), inner)
+
+
+def _cause(joint: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The largest certain cause worth a sentence."""
+    worth = [c for c in joint["causes"] if (c["share"] or 0) >= LEAST and c["certain"]]
+    return worth[0] if worth else None
+
+
+def _drawn(draw: Callable[[], bytes], name: str, alt: str, caption: str) -> Html:
+    return figure(drawing(draw(), name, alt), caption)
+
+
+def _maybe(value: float | None, form: str) -> str:
+    return words.BLANK if value is None else f"{value:{form}}"
+
+
+def _signed(value: float | None) -> str:
+    return words.BLANK if value is None else f"{value:+.1f}"
