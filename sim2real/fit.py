@@ -36,10 +36,11 @@ CUT = 2.5
 """Distributions end at so many sigmas."""
 FACTOR_RANGE, LATENCY_RANGE_S = (0.02, 8.0), (0.002, 0.06)
 """Of the medians."""
-PRIOR = 1e-3
+PRIOR = 0.02
 """Weight of the arm's own figures: what no log shows stays as it is."""
-INSIDE = 0.9
-"""Share of the real samples that the central band of that name is to hold."""
+INSIDE = 0.92
+"""Share of the fitted samples that the central 90 % band is to hold: others fit a little worse."""
+BAND = 0.9
 Progress = Callable[[int, int, str], None]
 
 
@@ -47,13 +48,13 @@ Progress = Callable[[int, int, str], None]
 class FitConfig:
     """How a randomisation is fitted."""
 
-    members: int = 24
+    members: int = 16
     """Of each ensemble; more than the figures of a joint."""
-    rounds: int = 5
+    rounds: int = 4
     """Ensembles, one after the other."""
-    widenings: int = 2
+    widenings: int = 4
     """Ensembles after those, to set the spread of each joint by what its band really holds."""
-    seconds: float = 20.0
+    seconds: float = 12.0
     """Of each log, a stretch that begins anywhere."""
     every: int = 5
     """Every so many samples are looked at: neighbours say the same."""
@@ -288,7 +289,7 @@ def _widened(
     A Gaussian law at every step is a model too: what it leaves out, friction that sticks above all,
     shows in how far the samples lie from the ensemble's mean, in its own standard deviations.
     """
-    wanted = NormalDist().inv_cdf(0.5 + INSIDE / 2)
+    wanted = NormalDist().inv_cdf(0.5 + BAND / 2)
     scaled = dict(figures)
     for column, joint in enumerate(arm.joint_names):
         far, weight = [], []
