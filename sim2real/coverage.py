@@ -29,7 +29,7 @@ LEAST_EPISODES = 5
 """A trait that fewer episodes have is not tested."""
 FAMILY_ERROR = 0.03
 """Probability that any joint is judged wrong if all are right."""
-DRAWS = 4000
+DRAWS = 3000
 RIGHT, NARROW, WIDE, BIASED, UNKNOWN = "right", "too narrow", "too wide", "biased", "unknown"
 
 
@@ -121,7 +121,8 @@ def judge(
     """
     if len(pool) < 4:
         raise InputError(f"coverage with {len(pool) - 1} members: choose at least 3")
-    z = standardised(pool)
+    # Compressed: friction sticks or does not, and one episode far off must not drown the others.
+    z = np.arcsinh(standardised(pool))
     rng = np.random.default_rng(seed)
     # The same draw of an episode for all its joints and traits: they belong together.
     picks = rng.integers(0, len(z), (draws, z.shape[1]))
@@ -148,12 +149,12 @@ def _judged(
     total, null_total = np.log(scatter[0]).mean(), np.log(null[1]).mean(axis=1)
     p_bias = _p(np.abs(null[2]).max(axis=1) >= np.abs(t[0]).max())
     p_narrow, p_wide = _p(null_total >= total), _p(null_total <= total)
-    off, usual = float(shift[0, worst]), float(np.median(null[1][:, worst]))
+    off, usual = float(np.sinh(shift[0, worst])), float(np.median(null[1][:, worst]))
     spread = float(np.exp(total - np.median(null_total)))
     biased, narrow, wide = p_bias < level / 2, p_narrow < level / 4, p_wide < level / 4
     # Where both are found, that which makes up more of the mean square distance has its say.
     if biased and (narrow or wide):
-        biased = off**2 >= abs((scatter[0, worst] / usual) ** 2 - 1)
+        biased = shift[0, worst] ** 2 >= abs((scatter[0, worst] / usual) ** 2 - 1)
     verdict = BIASED if biased else NARROW if narrow else WIDE if wide else RIGHT
     return Verdict(verdict, p_bias, p_narrow, p_wide, off, spread, names[worst], episodes)
 
@@ -161,10 +162,7 @@ def _judged(
 def _moments(
     z: Float[np.ndarray, "draws episodes traits"], known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, mean absolute deviation from it, and t statistic over the episodes that have a trait.
-
-    Traits have heavy tails (friction sticks, or does not), under which a variance says little.
-    """
+    """Mean, mean absolute deviation from it, and t statistic over the episodes that have a trait."""
     count = known.sum(axis=0)
     values = np.where(known, z, 0)
     mean = values.sum(axis=1) / count

@@ -73,7 +73,7 @@ def draw_ensemble(
     numbers = draw(table, len(logs), members, seed)
     found = simulate(logs, numbers)
     sensed = [
-        _sensed(table, positions, own, np.random.default_rng((seed, place)))
+        _sensed(arm, table, positions, own, np.random.default_rng((seed, place)))
         for place, (positions, own) in enumerate(zip(found, numbers, strict=True))
     ]
     return Ensemble(table, tuple(sensed), tuple(numbers))
@@ -155,16 +155,22 @@ def _fields(
 
 
 def _sensed(
-    table: Table, positions: np.ndarray, numbers: Numbers, rng: np.random.Generator
+    arm: Arm, table: Table, positions: np.ndarray, numbers: Numbers, rng: np.random.Generator
 ) -> np.ndarray:
-    """Positions with the table's sensor noise and encoder steps, those of angles alone."""
-    sensed = positions.copy()
+    """Positions with the table's sensor noise and encoder steps.
+
+    They are those of angles; a gripper that turns has the same encoder as any other joint.
+    """
     noise = setting_of(table, numbers, "angle_noise_rad")
     step = setting_of(table, numbers, "encoder_step_rad")
-    angles = sensed[..., :-1]
+    turns = build_model(arm).joint(arm.joint_names[-1]).type[0] == mujoco.mjtJoint.mjJNT_HINGE
+    unit = np.ones(len(arm.joints))
+    unit[-1] = 1 / abs(arm.position(1.0) - arm.position(0.0)) if turns else 0.0
+    sensed = positions.copy()
     if noise is not None:
-        angles += noise[:, None] * rng.standard_normal(angles.shape)
+        sensed += noise[:, None] * unit * rng.standard_normal(sensed.shape)
     if step is not None:
-        width = step[:, None]
-        angles[:] = np.where(width > 0, np.round(angles / np.maximum(width, 1e-12)) * width, angles)
+        width = step[:, None] * unit
+        rounded = np.round(sensed / np.maximum(width, 1e-12)) * width
+        sensed = np.where(width > 0, rounded, sensed)
     return sensed
