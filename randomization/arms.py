@@ -22,6 +22,7 @@ from regrasp.randomization.servos import (
     backlash,
     force_limit,
     joint_armature,
+    joint_creep,
     joint_friction,
     servo_damping,
     servo_stiffness,
@@ -33,6 +34,7 @@ SERVO_FIELDS: dict[str, Callable[[Sequence[str]], Field]] = {
     "servo damping": servo_damping,
     "joint friction": joint_friction,
     "joint armature": joint_armature,
+    "joint creep": joint_creep,
     "force limit": force_limit,
 }
 """Fields of joints, by name: factors of what the arm's table says."""

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -46,6 +47,26 @@ def joint_armature(actuators: Sequence[str], shared: str | None = None) -> Field
     return _factor("joint armature", actuators, shared, (_dofs("dof_armature"),), derived)
 
 
+def joint_creep(actuators: Sequence[str], shared: str | None = None) -> Field:
+    """How fast the servos' joints creep where friction should hold them.
+
+    The engine's friction is a soft constraint: under a steady load below its limit a joint creeps by
+    milliradians a second at the engine's own impedance, where a geared servo does not move at all.
+    The factor is of one minus the impedance; the engine takes no impedance above 0.9999.
+    """
+    count, source, each = sharing(actuators, shared)
+
+    def writes(model: mujoco.MjModel, row: str) -> list[Write]:
+        (dofs,) = _dofs("dof_frictionloss")(model, row, actuators, source)
+        width = model.dof_solimp.shape[1]
+        # At no violation, and at any.
+        entries = (width * dofs.entries[:, None] + np.arange(2)).ravel()
+        return [Write(row, "dof_solimp", entries, np.repeat(dofs.source, 2), _nearer_to_one)]
+
+    names = tuple(("actuator", actuator) for actuator in actuators)
+    return Field("joint creep", FACTOR, count, each, writes, range=(1e-3, 1.0), names=names)
+
+
 def force_limit(actuators: Sequence[str], shared: str | None = None) -> Field:
     """The largest torque or force of the servos."""
     return _factor("force limit", actuators, shared, (_limits,))
@@ -83,6 +104,11 @@ def joint_offset(
     Arguments as for `backlash`.
     """
     return _per_action("joint offset", "joint_offset_rad", joints, action, shared, _ANGLES)
+
+
+def _nearer_to_one(old: Any, number: Any) -> Any:
+    """What is missing to one, times a factor."""
+    return 1 - (1 - old) * number
 
 
 def _factor(

@@ -32,6 +32,8 @@ LATENCY = "command latency"
 MOVE, GROW, SHRINK = 1.5, 2.0, 0.4
 """A round may move a median by so many sigmas, and multiply a sigma by at most and at least this."""
 SIGMA_RANGE = (0.02, 1.0)
+CREEP = 1e-3
+"""Of the engine's: with more, replays drift to their targets where the real arm sticks for minutes."""
 CUT = 2.5
 """Distributions end at so many sigmas."""
 FACTOR_RANGE, LATENCY_RANGE_S = (0.02, 8.0), (0.002, 0.06)
@@ -324,5 +326,10 @@ def _rows(figures: Mapping[str, LogNormal], noise_rad: float, source: str) -> li
         joint, _, figure = name.partition(" ")
         own = (LATENCY, None) if name == LATENCY else (figure, joint)
         rows.append(row_json(*own, found, source))
+    joints = dict.fromkeys(name.partition(" ")[0] for name in figures if name != LATENCY)
+    rows += [
+        row_json("joint creep", joint, Constant(CREEP), "geared servos do not creep")
+        for joint in joints
+    ]
     noise = row_json("angle noise", None, Constant(noise_rad), "an encoder step")
     return [*rows, noise]
