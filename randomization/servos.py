@@ -64,7 +64,7 @@ def joint_creep(actuators: Sequence[str], shared: str | None = None) -> Field:
         return [Write(row, "dof_solimp", entries, np.repeat(dofs.source, 2), _nearer_to_one)]
 
     names = tuple(("actuator", actuator) for actuator in actuators)
-    return Field("joint creep", FACTOR, count, each, writes, range=(1e-3, 1.0), names=names)
+    return Field("joint creep", FACTOR, count, each, writes, range=(1e-3, 5.0), names=names)
 
 
 def force_limit(actuators: Sequence[str], shared: str | None = None) -> Field:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from regrasp.errors import InputError
-from regrasp.randomization import Constant, LogUniform, Uniform
+from regrasp.randomization import Constant, LogNormal, LogUniform, Uniform
 
 SAMPLES = 10_000
 DISTRIBUTIONS = (Uniform(0.5, 1.5), Uniform(0.0, 0.06), LogUniform(0.5, 2.0), LogUniform(1e-3, 1.0))
@@ -30,6 +30,21 @@ def test_printed_range_is_the_sampled_range(distribution):
     rounding = 1e-6 * high
     assert low - rounding <= numbers.min() <= low + 0.01 * (high - low)
     assert high - 0.01 * (high - low) <= numbers.max() <= high + rounding
+
+
+def test_log_normal_is_a_bell_of_ratios_that_ends_where_it_says():
+    bell = LogNormal(2.0, 0.3, cut=2.0)
+    assert bell.low == pytest.approx(2 * np.exp(-0.6))
+    assert bell.high == pytest.approx(2 * np.exp(0.6))
+    ratios = np.log(sampled(bell) / 2)
+    assert np.abs(ratios).max() <= 0.6 + 1e-6
+    assert np.median(ratios) == pytest.approx(0, abs=0.01)
+    # A normal distribution cut at two sigmas has 0.88 of its spread.
+    assert ratios.std() == pytest.approx(0.88 * 0.3, rel=0.03)
+    assert "x/ 1.35" in str(bell)
+    for wrong in ((0.0, 0.1), (1.0, -0.1)):
+        with pytest.raises(InputError, match="choose median > 0"):
+            LogNormal(*wrong)
 
 
 def test_uniform_fills_its_range_evenly():

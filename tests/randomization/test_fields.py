@@ -27,6 +27,7 @@ from regrasp.randomization import (
     force_limit,
     gravity_tilt,
     joint_armature,
+    joint_creep,
     joint_friction,
     mass_center,
     object_size,
@@ -134,6 +135,15 @@ def of_joints(attribute: str) -> Callable:
     return servos(edit)
 
 
+def stuck(spec: mujoco.MjSpec) -> None:
+    def edit(actuator, joints) -> None:
+        for joint in joints:
+            for i in range(2):
+                joint.solimp_friction[i] = 1 - (1 - joint.solimp_friction[i]) * FACTOR
+
+    servos(edit)(spec)
+
+
 def heavier(spec: mujoco.MjSpec) -> None:
     spec.geom("cube").mass *= FACTOR
 
@@ -160,6 +170,7 @@ CASES = (
     (servo_gain(NAMES, "arm"), servos(both)),
     (joint_friction(NAMES), of_joints("frictionloss")),
     (joint_armature(NAMES), of_joints("armature")),
+    (joint_creep(NAMES), stuck),
     (force_limit(NAMES), servos(limited)),
     (supply_sag(NAMES), servos(sagged)),
     (gravity_tilt(), tilted),
