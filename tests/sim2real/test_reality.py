@@ -92,3 +92,20 @@ def test_drawings_do_not_depend_on_anything_but_the_figures(figures):
     ):
         assert draw() == draw()
     assert draw_causes(joints, "png").startswith(b"\x89PNG")
+
+
+def test_the_verbs_refuse_in_one_line(tmp_path, capsys):
+    from regrasp.cli import main
+
+    for words, message in (
+        (["coverage", str(tmp_path), "--members", "2"], "choose at least 3"),
+        (["coverage", str(tmp_path / "none")], "no log at"),
+        (["fit", str(tmp_path / "none"), "--out", str(tmp_path / "t.json")], "no log at"),
+        (["gap", str(tmp_path / "none"), "--brief"], "no log at"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
