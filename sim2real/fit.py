@@ -62,6 +62,8 @@ class FitConfig:
     """Every so many samples are looked at: neighbours say the same."""
     sigma: float = 0.5
     """Spread of the logarithm of every figure at first."""
+    friction: float = 1.0
+    """Median factor of every joint's friction at first: small servos have more than models say."""
     latency_s: float = 0.02
     """Median latency of commands at first (s)."""
     angle_noise_rad: float = 0.0015
@@ -72,7 +74,16 @@ class FitConfig:
     """Of the draws."""
 
     def __post_init__(self) -> None:
-        names = ("members", "rounds", "seconds", "every", "sigma", "latency_s", "timestep_s")
+        names = (
+            "members",
+            "rounds",
+            "seconds",
+            "every",
+            "sigma",
+            "friction",
+            "latency_s",
+            "timestep_s",
+        )
         check_positive(self, names)
 
 
@@ -138,7 +149,11 @@ def fit_table(
     """
     rng = np.random.default_rng(config.seed)
     pieces = [stretch(log, config.seconds, rng) for log in logs]
-    figures = {f"{j} {f}": _bell(f, 1.0, config.sigma) for j in arm.joint_names for f in FIGURES}
+    figures = {
+        f"{j} {f}": _bell(f, config.friction if f == "joint friction" else 1.0, config.sigma)
+        for j in arm.joint_names
+        for f in FIGURES
+    }
     figures[LATENCY] = _bell(LATENCY, config.latency_s, config.sigma)
     course, total = [], config.rounds + config.widenings
     for number in range(total):
