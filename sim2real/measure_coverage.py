@@ -13,7 +13,7 @@ from regrasp.assets.arm import Arm, load_arm
 from regrasp.errors import InputError
 from regrasp.randomization import Table, arm_table, read_table
 from regrasp.sim2real.bootstrap import interval
-from regrasp.sim2real.coverage import Verdict, judge, pooled
+from regrasp.sim2real.coverage import RIGHT, UNKNOWN, Verdict, judge, pooled
 from regrasp.sim2real.ensemble import Ensemble, Simulate, draw_ensemble, table_replay
 from regrasp.sim2real.fields import FieldAdvice, advice
 from regrasp.sim2real.log import Log
@@ -139,10 +139,10 @@ class Coverage:
             f"log-likelihood {self.log_likelihood:.2f} per step"
         )
         wrong = [
-            f"{field.words}"
+            field.words
             for joint in self.joints.values()
             for field in joint.fields
-            if field.words
+            if field.words and joint.verdict.verdict not in (RIGHT, UNKNOWN)
         ]
         return "\n".join([title, *lines, total, *wrong])
 

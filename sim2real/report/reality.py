@@ -254,7 +254,7 @@ def _coverage_parts(run: Run, coverage: Mapping[str, Any]) -> list[Html]:
         ),
         figure(drawing(run.coverage_replay, "band", band_alt), band)
         if run.coverage_replay
-        else absent(run, "No ensemble has been drawn.", "coverage"),
+        else tag("p", "No ensemble has been drawn.", class_="missing"),
         _field_table(joints),
     ]
 
@@ -335,7 +335,7 @@ def _field_table(joints: Mapping[str, Any]) -> Html:
     rows = [
         (
             words.plain(name),
-            field["field"],
+            words.plain(field["field"]),
             words.percent(field["seen"]),
             _signed(field["shift"]),
             _maybe(field["spread"], ".2f"),
