@@ -37,11 +37,11 @@ def test_log_normal_is_a_bell_of_ratios_that_ends_where_it_says():
     assert bell.low == pytest.approx(2 * np.exp(-0.6))
     assert bell.high == pytest.approx(2 * np.exp(0.6))
     ratios = np.log(sampled(bell) / 2)
-    assert np.abs(ratios).max() <= 0.6 + 1e-6
+    assert np.abs(ratios).max() <= 0.6 + 1e-5
     assert np.median(ratios) == pytest.approx(0, abs=0.01)
     # A normal distribution cut at two sigmas has 0.88 of its spread.
     assert ratios.std() == pytest.approx(0.88 * 0.3, rel=0.03)
-    assert "x/ 1.35" in str(bell)
+    assert "x/ 1.34986" in str(bell)
     for wrong in ((0.0, 0.1), (1.0, -0.1)):
         with pytest.raises(InputError, match="choose median > 0"):
             LogNormal(*wrong)
