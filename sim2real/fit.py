@@ -54,7 +54,7 @@ class FitConfig:
     """Of each ensemble; more than the figures of a joint."""
     rounds: int = 4
     """Ensembles, one after the other."""
-    widenings: int = 4
+    widenings: int = 2
     """Ensembles after those, to set the spread of each joint by what its band really holds."""
     seconds: float = 12.0
     """Of each log, a stretch that begins anywhere."""
@@ -62,7 +62,7 @@ class FitConfig:
     """Every so many samples are looked at: neighbours say the same."""
     sigma: float = 0.5
     """Spread of the logarithm of every figure at first."""
-    friction: float = 1.0
+    friction: float = 3.0
     """Median factor of every joint's friction at first: small servos have more than models say."""
     latency_s: float = 0.02
     """Median latency of commands at first (s)."""
