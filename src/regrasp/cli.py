@@ -36,8 +36,8 @@ from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 from regrasp.rl.runner import BundleError
 from regrasp.road import JudgeConfig, Road
-from regrasp.sim2real.units import ReadConfig
 from regrasp.sim2real.fit import FitConfig
+from regrasp.sim2real.units import ReadConfig
 
 Task = tyro.conf.Positional[str]
 _Config = TypeVar("_Config")
