@@ -136,7 +136,7 @@ def main() -> int:
         note(f"{number + 1} of {config.trials} trials, {spent:.0f} s: right everywhere in {so_far}")
     results = []
     for name, right in found.items():
-        everywhere, each = np.all(right, axis=1).mean(), np.mean(right)
+        everywhere, each = float(np.all(right, axis=1).mean()), float(np.mean(right))
         results += [
             Result(f"verdict right for all joints, {name}", 100 * everywhere, "%", "higher"),
             Result(f"verdict right for a joint, {name}", 100 * each, "%", "higher"),

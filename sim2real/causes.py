@@ -143,7 +143,7 @@ def _solved(mean: np.ndarray, used: tuple[int, ...]) -> np.ndarray:
 def _shares(mean: np.ndarray) -> np.ndarray:
     """Share of the mean square residual of each trace: its mean gain over all orders."""
     count = len(mean) - 1
-    gain = {(): 0.0}
+    gain: dict[tuple[int, ...], float] = {(): 0.0}
     for size in range(1, count + 1):
         for used in combinations(range(count), size):
             gain[used] = float(_solved(mean, used) @ mean[list(used), -1]) / mean[-1, -1]

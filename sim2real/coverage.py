@@ -135,7 +135,7 @@ def _judged(
     picks: Int[np.ndarray, "draws episodes"],
     level: float,
 ) -> Verdict:
-    known = np.isfinite(z).all(axis=0)
+    known = np.all(np.isfinite(z), axis=0)
     tested = known.sum(axis=0) >= LEAST_EPISODES
     episodes = int(known.any(axis=1).sum())
     if not tested.any():
@@ -162,13 +162,17 @@ def _judged(
 def _moments(
     z: Float[np.ndarray, "draws episodes traits"], known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, mean absolute deviation from it, and t statistic over the episodes that have a trait."""
+    """Mean, mean absolute deviation from it, and t statistic over the episodes that have a trait.
+
+    The t statistic counts on a deviation of 1 beside what it finds: one candidate far off makes all others
+    look alike, and their means, small as they are, would seem certain.
+    """
     count = known.sum(axis=0)
     values = np.where(known, z, 0)
     mean = values.sum(axis=1) / count
     off = np.where(known, np.abs(z - mean[:, None]), 0)
     scatter = np.maximum(off.sum(axis=1) / count, 1e-6)
-    deviation = np.sqrt(np.maximum((off**2).sum(axis=1) / (count - 1), 1e-12))
+    deviation = np.sqrt((off**2).sum(axis=1) / (count - 1) + 1)
     return mean, scatter, mean / (deviation / np.sqrt(count))
 
 

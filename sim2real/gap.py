@@ -231,17 +231,19 @@ def _compared(log: Log, simulated: np.ndarray) -> dict[str, JointGap]:
     # Correlation needs equal intervals; a recorder's are equal to about a percent.
     even = np.arange(log.t[0], log.t[-1], log.period_s)
     period = log.period_s
-    warped = dtw(*(_evenly(x, log.t, even) for x in (log.q, simulated)), round(MAX_LAG_S / period))
+    real_even, own_even = (_evenly(x, log.t, even) for x in (log.q, simulated))
+    warped = dtw(real_even, own_even, round(MAX_LAG_S / period))
     bias = errors(simulated, log.q, hinges).mean(axis=0)
     real_speed, own_speed = (np.gradient(x, log.t, axis=0) for x in (log.q, simulated))
     joints = {}
     for i, name in enumerate(log.joints):
-        lags = (NAN, NAN, NAN)
+        lags: tuple[float, float, float] = (NAN, NAN, NAN)
         if np.ptp(log.cmd[:, i]) >= MOVES:
             cmd, real, sim = (np.interp(even, log.t, x[:, i]) for x in (log.cmd, log.q, simulated))
-            lags = tuple(
-                lag_s(first, second, log.period_s)
-                for first, second in ((sim, real), (cmd, real), (cmd, sim))
+            lags = (
+                lag_s(sim, real, period),
+                lag_s(cmd, real, period),
+                lag_s(cmd, sim, period),
             )
         joints[name] = JointGap(
             float(root[i]),
@@ -260,7 +262,7 @@ def _evenly(values: np.ndarray, t: np.ndarray, even: np.ndarray) -> np.ndarray:
 
 def _more(detail: dict[str, Any], gripper: str) -> list[str]:
     """The detail's figures as a table and sentences."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("joint", "RMSE 95 %", "horizon", "after 0.1 s", "1 s", "holding", "moving", "reversing")
     ]
     for name, joint in detail["joints"].items():

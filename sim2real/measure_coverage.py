@@ -108,7 +108,7 @@ class Coverage:
 
     def __str__(self) -> str:
         head = ("joint", "verdict", "shift", "spread", "in 90 % band", "CRPS", "nominal")
-        rows = [head]
+        rows: list[tuple[str, ...]] = [head]
         for name, joint in self.joints.items():
             verdict = joint.verdict
             rows.append(

@@ -127,7 +127,7 @@ def draw_ranks(joints: Mapping[str, Mapping[str, Any]], form: Format = "svg") ->
     names = list(joints)
     columns = -(-len(names) // 2)
     figure = Figure(figsize=(8.0, 3.6), layout="constrained")
-    panels: Sequence[Axes] = np.atleast_1d(figure.subplots(2, columns, sharex=True)).ravel()
+    panels: Sequence[Axes] = list(np.ravel(figure.subplots(2, columns, sharex=True)))
     for panel, name in zip(panels, names, strict=False):
         dress(panel)
         joint = joints[name]

@@ -73,8 +73,8 @@ def run_folder(finished, here: Path) -> Path:
         ("runn transfer_cube", "unknown verb 'runn': did you mean 'run'?"),
         (
             "frobnicate",
-            "choose one of certify, clone, demos, eval, export, gap, generate, improve, logs, plot, "
-            "randomization, report, retime, run",
+            "choose one of certify, clone, coverage, demos, eval, export, fit, gap, generate, improve, logs, "
+            "plot, randomization, report, retime, run",
         ),
         ("certify --tasks transfer_cub", "unknown task 'transfer_cub': did you mean"),
         (

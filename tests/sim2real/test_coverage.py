@@ -88,10 +88,14 @@ def _table(arm, median, sigma):
     )
 
 
+KNOWN = {"servo stiffness": 0.7, "servo damping": 1.3, "joint friction": 2.0}
+"""Medians of the arms that the logs are of."""
+
+
 @pytest.fixture(scope="module")
 def known(arm):
     """Logs of arms drawn from a known table: soft, rough ones."""
-    truth = _table(arm, {"servo stiffness": 0.7, "servo damping": 1.3, "joint friction": 2.0}, 0.15)
+    truth = _table(arm, KNOWN, 0.15)
     logs = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
@@ -125,7 +129,7 @@ def test_coverage_of_recordings_is_plain_and_tells_the_truth_from_another_table(
         assert joint.band_share > wrong.joints[name].band_share
     assert right.energy_score < right.energy_nominal
     assert right.log_likelihood > wrong.log_likelihood
-    assert wrong.verdict in ("biased", "too narrow")
+    assert all(joint.verdict.verdict == "biased" for joint in wrong.joints.values())
     assert sum(joint.verdict.verdict == "right" for joint in right.joints.values()) >= 5
 
 
@@ -133,12 +137,12 @@ def test_a_fit_finds_where_the_figures_are_and_beats_the_nominal_model(known, ar
     _, logs = known
     config = FitConfig(members=10, rounds=3, widenings=1, seconds=4, sigma=0.4, friction=1.0)
     fit = fit_table(logs, arm, config)
-    # Friction and stiffness are known by their ratio where nothing weighs; with load, each alone.
-    lift = {
-        f: fit.figures[f"shoulder_lift {f}"].median for f in ("servo stiffness", "joint friction")
-    }
-    assert 0.5 < lift["servo stiffness"] < 0.95
-    assert lift["joint friction"] > 1.15
+    lift = {name: fit.figures[f"shoulder_lift {name}"] for name in KNOWN}
+    assert 0.6 < lift["servo stiffness"].median < 0.9
+    assert lift["servo damping"].median > 1
+    # Soft servos on quick motions say little of friction, and the fit knows that it does not know.
+    for name, true in KNOWN.items():
+        assert abs(np.log(true / lift[name].median)) < 2 * lift[name].sigma
     assert fit.log_likelihood[-2] > fit.log_likelihood[0]
     found = coverage_of(logs, arm, fit.table(arm), "fit", members=8)
     assert all(joint.crps < joint.crps_nominal for joint in found.joints.values())

@@ -110,7 +110,7 @@ def test_a_turn_is_measured_by_its_angle(seed):
     from scipy.spatial.transform import Rotation
 
     rng = np.random.default_rng(seed)
-    first = Rotation.random(5, random_state=seed)
+    first = Rotation.from_quat(rng.normal(size=(5, 4)))
     by = rng.uniform(0, np.pi, 5)
     axis = rng.normal(size=(5, 3))
     turn = Rotation.from_rotvec(axis / np.linalg.norm(axis, axis=1)[:, None] * by[:, None])
