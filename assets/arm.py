@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import mujoco
+import numpy as np
 
 from regrasp.errors import InputError, unknown
 from regrasp.files import read_json
@@ -17,7 +18,9 @@ ARMS = ("so101", "viperx300s")
 class Servo:
     """A position servo: torque = kp (target - q) - (kv + damping) q' - friction, within the limit.
 
-    Units are N m, rad and s for a hinge; N, m and s for a slide.
+    Units are N m, rad and s for a hinge; N, m and s for a slide. The figures with a default are those
+    of a fit to a real arm. `spec()` builds what the engine itself knows of them; the others act in the
+    replay of logs: see `regrasp.sim2real.law`.
     """
 
     kp: float
@@ -32,6 +35,31 @@ class Servo:
     """Coulomb friction of the joint."""
     force_limit: float
     """Largest torque or force of the actuator, either way."""
+    creep: float | None = None
+    """How much friction yields under a load that it could hold: one less the engine's impedance, down to
+    1e-4. None: as the engine does, which is 0.1 at rest."""
+    motor_friction: float = 0.0
+    """Friction of the gears per motor torque that they pass on."""
+    load_friction: float = 0.0
+    """Friction of the gears per torque of gravity and motion that they carry."""
+    stribeck_friction: float = 0.0
+    """Friction that a joint has at rest over that in motion."""
+    stribeck_speed: float = 0.1
+    """Speed at which that has fallen to 1/e."""
+    dead_band: float = 0.0
+    """The motor does nothing about an error smaller than this."""
+    backlash: float = 0.0
+    """Play between the command and the joint, from end to end."""
+    latency_s: float = 0.0
+    """From the stamp of a command to its effect (s)."""
+    profile_s: float = 0.0
+    """Time constant with which the servo's own profile follows a command (s)."""
+    offset: float = 0.0
+    """What is added to a command: an error of calibration."""
+    torque_offset: float = 0.0
+    """Constant torque on the joint, as of a stiff cable."""
+    supply_droop: float = 0.0
+    """Share of kp that is lost per N m that all the arm's motors give together."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +72,22 @@ class Joint:
     home: float
     """Position at home (rad or m)."""
     servo: Servo
+
+
+@dataclass(frozen=True)
+class Link:
+    """A correction of one body's mass and centre of mass.
+
+    Any value of these is a body that can exist: mass and central inertia keep their signs, and the
+    inertia its principal axes.
+    """
+
+    body: str
+    """Name of the body."""
+    log_mass: float = 0.0
+    """Logarithm of the factor of its mass and of its central inertia."""
+    shift_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Shift of its centre of mass in its own frame (m)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +114,8 @@ class Arm:
     gripper: Gripper
     contact_exclusions: tuple[tuple[str, str], ...]
     """Pairs of bodies that touch by construction."""
+    links: tuple[Link, ...] = ()
+    """Corrections of bodies, from a fit."""
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -103,6 +149,26 @@ class Arm:
         )
         return replace(self, joints=joints)
 
+    def with_links(self, links: dict[str, dict[str, Any]]) -> "Arm":
+        """The same arm with the masses of some bodies corrected.
+
+        Args:
+            links: body name -> fields of `Link`, but its name.
+
+        Raises:
+            InputError: a body that the arm does not have, or a field that a `Link` has not.
+        """
+        bodies = [body.name for body in self.spec().bodies if body.name not in ("", "world")]
+        known = {link.body: link for link in self.links}
+        for name, fields in links.items():
+            if name not in bodies:
+                raise unknown(f"body of {self.name}", name, bodies)
+            for figure in fields:
+                if figure not in ("log_mass", "shift_m"):
+                    raise unknown("link figure", figure, ("log_mass", "shift_m"))
+            known[name] = replace(known.get(name, Link(name)), **fields)
+        return replace(self, links=tuple(known.values()))
+
     def spec(self) -> mujoco.MjSpec:
         """The arm as a MuJoCo specification: the MJCF with this table's limits and servos in it."""
         spec = mujoco.MjSpec.from_file(str(FOLDER / f"{self.name}.xml"))
@@ -116,6 +182,8 @@ class Arm:
             equality.data[:5] = [0, 1, 0, 0, 0]
         for first, second in self.contact_exclusions:
             spec.add_exclude(bodyname1=first, bodyname2=second)
+        for link in self.links:
+            _correct(spec.body(link.body), link)
         return spec
 
     def _control_range(self, joint: Joint) -> tuple[float, float]:
@@ -160,6 +228,14 @@ def _fit(spec_joint: Any, joint: Joint) -> None:
     spec_joint.damping[0] = joint.servo.damping
     spec_joint.armature = joint.servo.armature
     spec_joint.frictionloss = joint.servo.frictionloss
+    if joint.servo.creep is not None:
+        spec_joint.solimp_friction[:2] = 1 - joint.servo.creep
+
+
+def _correct(body: Any, link: Link) -> None:
+    body.mass *= np.exp(link.log_mass)
+    body.inertia = np.asarray(body.inertia) * np.exp(link.log_mass)
+    body.ipos = np.asarray(body.ipos) + link.shift_m
 
 
 def _add_servo(spec: mujoco.MjSpec, joint: Joint, control_range: tuple[float, float]) -> None:

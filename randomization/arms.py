@@ -1,12 +1,12 @@
 """Tables of one arm by itself, as recordings see it; and tables in files, such as fitted ones."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from regrasp.assets.arm import Arm
+from regrasp.assets.figures import checked_figures, is_number
 from regrasp.errors import InputError, unknown
 from regrasp.files import read_json, write_json
 from regrasp.randomization.conditions import angle_noise, command_latency, encoder_step
@@ -142,12 +142,10 @@ def read_table(path: str | Path, arm: Arm, prefixes: Sequence[str] = ("",)) -> t
             "choose that arm or another file"
         )
     servos = document.get("servos") or {}
-    if not isinstance(servos, dict) or not all(isinstance(v, dict) for v in servos.values()):
+    if not isinstance(servos, dict):
         raise InputError(f"table {path}: servos is not {{joint: {{figure: value}}}}")
-    figures = [value for own in servos.values() for value in own.values()]
-    if not all(_number(value) and value >= 0 for value in figures):
-        raise InputError(f"table {path}: a servo figure is no finite number of 0 or more")
-    return arm.with_servos(servos), table_of(document["rows"], arm, prefixes)
+    checked = {j: checked_figures(f"table {path}", j, figures) for j, figures in servos.items()}
+    return arm.with_servos(checked), table_of(document["rows"], arm, prefixes)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], arm: Arm, prefixes: Sequence[str] = ("",)) -> Table:
@@ -181,7 +179,7 @@ def _row(row: Mapping[str, Any], arm: Arm, prefixes: Sequence[str]) -> Row:
     if kind not in DISTRIBUTIONS:
         raise unknown(f"distribution of {field.name}", str(kind), DISTRIBUTIONS)
     wanted = set(DISTRIBUTIONS[kind].__dataclass_fields__)
-    if not set(numbers) <= wanted or not all(map(_number, numbers.values())):
+    if not set(numbers) <= wanted or not all(map(is_number, numbers.values())):
         raise InputError(
             f"distribution of {field.name}: {kind} takes finite numbers {', '.join(sorted(wanted))}"
         )
@@ -190,7 +188,3 @@ def _row(row: Mapping[str, Any], arm: Arm, prefixes: Sequence[str]) -> Row:
     except TypeError as error:
         raise InputError(f"distribution of {field.name}: {error}; write all of it") from None
     return Row(field, distribution, str(row.get("source", "")))
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -52,7 +52,8 @@ def joint_creep(actuators: Sequence[str], shared: str | None = None) -> Field:
 
     The engine's friction is a soft constraint: under a steady load below its limit a joint creeps by
     milliradians a second at the engine's own impedance, where a geared servo does not move at all.
-    The factor is of one minus the impedance; the engine takes no impedance above 0.9999.
+    The factor is of the servo figure `creep`, one minus the impedance; the engine takes no impedance
+    above 0.9999.
     """
     count, source, each = sharing(actuators, shared)
 

@@ -11,6 +11,8 @@ from regrasp.sim2real.floor import repeat_floor as repeat_floor
 from regrasp.sim2real.gap import Gap as Gap
 from regrasp.sim2real.gap import gap_of as gap_of
 from regrasp.sim2real.gap import measure_gap as measure_gap
+from regrasp.sim2real.identify import IdentifyConfig as IdentifyConfig
+from regrasp.sim2real.identify import identify as identify
 from regrasp.sim2real.log import Log as Log
 from regrasp.sim2real.measure_coverage import Coverage as Coverage
 from regrasp.sim2real.measure_coverage import coverage_of as coverage_of

@@ -9,7 +9,7 @@ next ensemble is drawn there, so the planes hold where they are used.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -177,10 +177,8 @@ def stretch(log: Log, seconds: float, rng: np.random.Generator) -> Log:
     """A stretch of a log that begins anywhere, as a log; all of a shorter one."""
     count = round(seconds / log.period_s) + 1
     start = int(rng.integers(0, max(1, len(log.t) - count)))
-    rows = slice(start, start + count)
-    qd = None if log.qd is None else log.qd[rows]
     try:
-        return replace(log, t=log.t[rows], cmd=log.cmd[rows], q=log.q[rows], qd=qd)
+        return log.stretch(slice(start, start + count))
     except InputError:
         # Nothing moves there.
         return log if count >= len(log.t) else stretch(log, min(2 * seconds, log.duration_s), rng)

@@ -124,6 +124,16 @@ class Log:
             uncommanded=tuple(n for n in names if f"{side}/{n}" in self.uncommanded),
         )
 
+    def stretch(self, rows: slice) -> "Log":
+        """The samples of some rows as a log, without pictures.
+
+        Raises:
+            InputError: they are no log: nothing moves there, or they are too short.
+        """
+        own = {name: getattr(self, name) for name in ("t", "cmd", "q", "qd", "effort")}
+        cut = {name: None if values is None else values[rows] for name, values in own.items()}
+        return replace(self, images={}, **cut)
+
     def check_commands(self) -> None:
         """Refuse a log that cannot be compared with a simulation of the same commands.
 

@@ -7,26 +7,35 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from regrasp.assets.arm import Arm
+from regrasp.sim2real.law import in_force
 from regrasp.sim2real.log import Log
-from regrasp.sim2real.simulate import Piece, Variation, in_force, simulate
+from regrasp.sim2real.simulate import Piece, Variation, simulate
 
 TIMESTEP_S = 0.002
 
 
 def replay(
-    logs: Sequence[Log], arm: Arm, *, timestep_s: float = TIMESTEP_S, threads: int = 0
+    logs: Sequence[Log],
+    arm: Arm | Sequence[Arm],
+    *,
+    timestep_s: float = TIMESTEP_S,
+    threads: int = 0,
+    contacts: bool = True,
 ) -> list[Float[np.ndarray, "time joints"]]:
     """Simulate each log open loop and return its joint positions at the log's stamps.
 
     A simulation starts at rest at the first measured positions. At each substep the servos get
-    the latest command whose stamp is not later than the simulation's time. Positions between
-    substeps are interpolated linearly. Logs run side by side and do not affect one another.
+    the latest command whose stamp is not later than the simulation's time, or, where the arm has
+    fitted figures, what `regrasp.sim2real.law` makes of it. Positions between substeps are
+    interpolated linearly. Logs run side by side and do not affect one another.
 
     Args:
         logs: logs of that arm, of any lengths.
-        arm: the arm, with the servo figures to try; it stands alone, with gravity.
+        arm: the arm, with the servo figures to try; it stands alone, with gravity. Or one for each
+            log, which differ in figures alone.
         timestep_s: length of a substep (s).
         threads: threads to use; 0 takes every core.
+        contacts: whether the arm can touch itself.
 
     Returns:
         Per log, positions in the log's units (rad, gripper 0..1), one row per stamp.
@@ -34,7 +43,11 @@ def replay(
     Raises:
         InputError: a log is not of this arm, or its simulation becomes unstable.
     """
-    found = replay_members(logs, arm, 1, timestep_s=timestep_s, threads=threads)
+    arms = [arm] * len(logs) if isinstance(arm, Arm) else list(arm)
+    pieces = [_whole(log, own) for log, own in zip(logs, arms, strict=True)]
+    different = {id(own): own for own in arms}
+    models = {key: build_model(own, timestep_s, contacts) for key, own in different.items()}
+    found = simulate(pieces, arms, [models[id(own)] for own in arms], threads=threads)
     return [positions[0] for positions in found]
 
 
@@ -52,7 +65,7 @@ def replay_members(
 
     Args:
         logs: logs of that arm, of any lengths.
-        arm: the nominal arm.
+        arm: the arm that members differ from; its fitted figures act in all of them.
         members: simulations of each log.
         fields: MuJoCo model fields that differ, one value for each simulation: all members of the
             first log, then all of the second. None: none.
@@ -67,8 +80,9 @@ def replay_members(
         InputError: a log is not of this arm, or a simulation becomes unstable.
     """
     pieces = [_whole(log, arm) for log in logs]
+    many = len(pieces)
     model = build_model(arm, timestep_s)
-    return simulate(pieces, arm, model, members, fields, variation, threads)
+    return simulate(pieces, [arm] * many, [model] * many, members, fields, variation, threads)
 
 
 def replay_windows(
@@ -121,7 +135,8 @@ def replay_windows(
         ]
     if not pieces:
         return [(rows, np.zeros((0, steps + 1, len(arm.joints)))) for rows in starts]
-    found = simulate(pieces, arm, build_model(arm, timestep_s), threads=threads)
+    many = len(pieces)
+    found = simulate(pieces, [arm] * many, [build_model(arm, timestep_s)] * many, threads=threads)
     paths = np.concatenate(found)
     ends = np.cumsum([len(rows) for rows in starts])
     parts = np.split(paths, ends[:-1])
@@ -145,12 +160,13 @@ def velocities(log: Log) -> Float[np.ndarray, "time joints"]:
     return slope / (times**2).sum(axis=1)[:, None]
 
 
-def build_model(arm: Arm, timestep_s: float = TIMESTEP_S) -> mujoco.MjModel:
+def build_model(arm: Arm, timestep_s: float = TIMESTEP_S, contacts: bool = True) -> mujoco.MjModel:
     """The arm alone, on its base, with gravity; what is only looked at is left out.
 
     Args:
         arm: the arm, with its servo figures.
         timestep_s: length of a substep (s).
+        contacts: whether the arm can touch itself.
     """
     spec = arm.spec()
     spec.compiler.discardvisual = True
@@ -158,6 +174,8 @@ def build_model(arm: Arm, timestep_s: float = TIMESTEP_S) -> mujoco.MjModel:
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     # One arm is one island: looking for more costs a tenth of a step.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
+    if not contacts:
+        spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
     return spec.compile()
 
 

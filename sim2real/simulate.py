@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from mujoco.batch import Batch
 
 from regrasp.assets.arm import Arm
 from regrasp.envs.cpu_world import write_no_log_file
 from regrasp.errors import InputError
+from regrasp.sim2real.law import Law, Shaper, in_force, is_plain, is_shaped, write_models
 
 CHUNK = 2500
 """Substeps per rollout call at most: short pieces leave before long ones."""
@@ -50,21 +51,21 @@ class Variation:
 
 def simulate(
     pieces: Sequence[Piece],
-    arm: Arm,
-    model: mujoco.MjModel,
+    arms: Sequence[Arm],
+    models: Sequence[mujoco.MjModel],
     members: int = 1,
     fields: Mapping[str, Shaped[np.ndarray, "sims ..."]] | None = None,
     variation: Variation | None = None,
     threads: int = 0,
 ) -> list[Float[np.ndarray, "members time joints"]]:
-    """Positions of every piece under every member's physics.
+    """Positions of every piece under every member's physics, with what `law` adds to the engine.
 
     Simulations are independent of one another, of their order and of the number of threads.
 
     Args:
         pieces: what drives them; they may differ in length.
-        arm: for the joints' order and the gripper.
-        model: the arm's model.
+        arms: the arm of each piece; they differ in figures alone.
+        models: the model of each of these.
         members: simulations of each piece.
         fields: model fields that differ, one value for each simulation, piece by piece.
         variation: what differs outside the model, in the same order.
@@ -77,24 +78,36 @@ def simulate(
         return []
     write_no_log_file()
     variation = variation or Variation()
+    model, arm = models[0], arms[0]
     batch = Batch(model, nsim=len(pieces) * members, nthread=threads or cores())
+    if any(one is not model for one in models):
+        write_models(batch, [one for one in models for _ in range(members)])
     for name, values in (fields or {}).items():
         batch.expand(name)[:] = values
     if fields:
         batch.set_const()
     columns = _start(batch, model, pieces, arm, members, variation)
-    drives = [_Drive(p, arm, members, _of(variation, i, members)) for i, p in enumerate(pieces)]
-    found = [np.empty((members, len(piece.t), len(arm.joints))) for piece in pieces]
+    each = [one for one in arms for _ in range(members)]
+    law = None if all(map(is_plain, arms)) else Law.of(batch, model, each)
     dt = model.opt.timestep
+    drives = [
+        _Drive(piece, own, members, _of(variation, i, members), dt)
+        for i, (piece, own) in enumerate(zip(pieces, arms, strict=True))
+    ]
+    found = [np.empty((members, len(piece.t), len(arm.joints))) for piece in pieces]
     steps = np.array([int(np.ceil(piece.t[-1] / dt - 1e-9)) for piece in pieces])
     last = batch.bind("qpos")[:, columns].copy().reshape(len(pieces), members, -1)
     for i, into in enumerate(found):
         into[:, pieces[i].t <= 0] = last[i][:, None]
     for begin, count, active in _chunks(steps, members):
-        control = np.concatenate([drives[i].controls(begin, count, dt) for i in active])
+        control = np.concatenate([drives[i].controls(begin, count) for i in active])
         ids = (active[:, None] * members + np.arange(members)).ravel()
-        qpos = batch.rollout(count, control, record=("qpos",), ids=ids.tolist())["qpos"]
-        paths = qpos[..., columns].reshape(len(active), members, count, -1)
+        if law is None:
+            record = batch.rollout(count, control, record=("qpos",), ids=ids.tolist())
+            moved = record["qpos"][..., columns]
+        else:
+            moved = law.rollout(batch, control, ids, columns)
+        paths = moved.reshape(len(active), members, count, -1)
         for i, path in zip(active, paths, strict=True):
             whole = np.concatenate([last[i][:, None], path], axis=1)
             _sample(pieces[i].t, whole, begin, dt, found[i])
@@ -108,14 +121,6 @@ def simulate(
     return found
 
 
-def in_force(
-    stamps_s: Float[np.ndarray, "stamps"], times_s: Float[np.ndarray, "*times"]
-) -> Int[np.ndarray, "*times"]:
-    """Which command holds at each time: the latest not stamped later, or the first."""
-    # Stamps and substeps are both rounded: a nanosecond decides ties for the command.
-    return np.maximum(np.searchsorted(stamps_s, times_s + 1e-9, side="right") - 1, 0)
-
-
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -124,23 +129,58 @@ def cores() -> int:
 class _Drive:
     """Servo targets of one piece's simulations."""
 
-    def __init__(self, piece: Piece, arm: Arm, members: int, variation: Variation):
+    def __init__(
+        self, piece: Piece, arm: Arm, members: int, variation: Variation, timestep_s: float
+    ):
         self.piece, self.latency, self.offset = piece, variation.latency_s, variation.offset_rad
+        self.timestep_s, self.shaper = timestep_s, None
         told = piece.cmd[None]
         if self.offset is not None:
             told = told + self.offset[:, None]
+        if is_shaped(arm):
+            self.shaper = _shaper(piece, arm, members, told, variation, timestep_s)
+            return
         targets = told if variation.backlash_rad is None else _played(told, variation.backlash_rad)
         targets = targets.copy()
         targets[..., -1] = arm.position(targets[..., -1])
         self.targets = np.broadcast_to(targets, (members, *targets.shape[1:]))
 
-    def controls(self, begin: int, count: int, timestep_s: float) -> np.ndarray:
-        """Targets (members, count, joints) for the substeps from `begin` on, in joint units."""
-        times = (begin + np.arange(count)) * timestep_s
+    def controls(self, begin: int, count: int) -> np.ndarray:
+        """Targets (members, count, joints) for the substeps from `begin` on, in joint units.
+
+        Stretches follow one another.
+        """
+        if self.shaper is not None:
+            return self.shaper(count)
+        times = (begin + np.arange(count)) * self.timestep_s
         if self.latency is None:
             return self.targets[:, in_force(self.piece.cmd_t, times)]
         rows = in_force(self.piece.cmd_t, times - self.latency[:, None])
         return np.take_along_axis(self.targets, rows[..., None], axis=1)
+
+
+def _shaper(
+    piece: Piece,
+    arm: Arm,
+    members: int,
+    told: np.ndarray,
+    variation: Variation,
+    timestep_s: float,
+) -> Shaper:
+    sent = np.broadcast_to(told, (members, *told.shape[1:])).copy()
+    sent[..., -1] = arm.position(sent[..., -1])
+    latency, backlash = variation.latency_s, variation.backlash_rad
+    if backlash is not None:
+        backlash = backlash.copy()
+        backlash[:, -1] *= abs(arm.position(1.0) - arm.position(0.0))
+    return Shaper(
+        arm,
+        piece.cmd_t,
+        sent,
+        timestep_s,
+        0.0 if latency is None else latency,
+        0.0 if backlash is None else backlash,
+    )
 
 
 def _played(told: np.ndarray, width: np.ndarray) -> np.ndarray:

@@ -73,8 +73,8 @@ def run_folder(finished, here: Path) -> Path:
         ("runn transfer_cube", "unknown verb 'runn': did you mean 'run'?"),
         (
             "frobnicate",
-            "choose one of certify, clone, coverage, demos, eval, export, fit, gap, generate, improve, logs, "
-            "plot, randomization, report, retime, run",
+            "choose one of certify, clone, coverage, demos, eval, export, fit, gap, generate, identify, "
+            "improve, logs, plot, randomization, report, retime, run",
         ),
         ("certify --tasks transfer_cub", "unknown task 'transfer_cub': did you mean"),
         (
@@ -85,6 +85,9 @@ def run_folder(finished, here: Path) -> Path:
         ("demos transfer_cub", "unknown task 'transfer_cub'"),
         ("eval nowhere --task transfer_cub", "unknown task 'transfer_cub'"),
         ("gap nowhere --arm so100", "unknown arm 'so100': did you mean 'so101'?"),
+        ("identify nowhere --out p.json", "no log at nowhere"),
+        ("identify nowhere --out p.json --rung best", "unknown rung 'best'"),
+        ("identify nowhere --out p.json --folds 0", "folds 0"),
         (
             "demos transfer_cube --randomize tabel",
             "unknown randomization 'tabel': did you mean 'table'?",

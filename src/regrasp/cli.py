@@ -37,6 +37,7 @@ from regrasp.rl.retime import RetimeConfig
 from regrasp.rl.runner import BundleError
 from regrasp.road import JudgeConfig, Road
 from regrasp.sim2real.fit import FitConfig
+from regrasp.sim2real.identify.config import IdentifyConfig
 from regrasp.sim2real.units import ReadConfig
 
 Task = tyro.conf.Positional[str]
@@ -387,6 +388,34 @@ def coverage(
     _answer(json, found.to_json(), str(found))
 
 
+def identify(
+    logs: tyro.conf.Positional[list[Path]],
+    out: Path,
+    arm: str = "so101",
+    candidates: tuple[Path, ...] = (),
+    config: Flat[IdentifyConfig] = IdentifyConfig(),
+    json: bool = False,
+) -> None:
+    """Fit an arm's servos to recordings of it: a parameter file for `regrasp gap --params`.
+
+    Started again, it goes on where it stopped. Keep some recordings back and judge the file by
+    `regrasp gap` on those: the intervals that it prints are too narrow.
+
+    Args:
+        logs: Recordings, or folders of them.
+        out: Parameter file to write.
+        arm: Name of the arm that was recorded.
+        candidates: Recordings whose motions could be recorded next: ranked by what they would add.
+        config: How.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from regrasp.sim2real.identify import identify
+
+    with _bars() as progress:
+        found = identify(logs, arm, out, config, candidates, progress("identify"))
+    _answer(json, {**found.to_json(), "out": str(out)}, f"{found}\n{out}")
+
+
 def certify(
     config: Flat[CertifyConfig] = CertifyConfig(), markdown: bool = False, json: bool = False
 ) -> None:
@@ -494,6 +523,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "gap": gap,
     "coverage": coverage,
     "fit": fit,
+    "identify": identify,
     "certify": certify,
     "randomization": randomization,
     "report": report,

@@ -1,0 +1,147 @@
+"""Whether identification knows what it knows: coverage of its intervals on logs from known servos.
+
+    python -m benchmarks.identification --trials 100 --json
+
+Each trial draws the servos of an SO-101 from the priors of the fit, records short motions of them with an
+encoder of 4096 steps and a clock that is not even, and identifies them from those logs alone. Coverage is
+pooled over trials, joints and figures; widths are in shares of the 95 % range of the prior. The logs are
+made with the timestep of the fit: what is tested are the search and the statistics, not the engine.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tyro
+
+from benchmarks.common import Result, guarded, note, report
+from regrasp.assets.arm import Arm, load_arm
+from regrasp.errors import check_positive
+from regrasp.sim2real.identify.choose import first_guess
+from regrasp.sim2real.identify.fit import Unknowns, started
+from regrasp.sim2real.identify.quick import loads_of
+from regrasp.sim2real.identify.refine import TIMESTEP_S
+from regrasp.sim2real.identify.settle import settle
+from regrasp.sim2real.identify.terms import LADDER, PLAIN
+from regrasp.sim2real.identify.uncertainty import uncertainty_of
+from regrasp.sim2real.log import Log
+from regrasp.sim2real.replay import replay
+
+ENCODER_RAD = 2 * np.pi / 4096
+PERIOD_S, JITTER_S = 0.0201, 0.0004
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Identify known servos from short synthetic logs, many times over."""
+
+    trials: int = 100
+    logs: int = 4
+    """Per trial."""
+    seconds: float = 8.0
+    """Length of a log."""
+    rung: str = "motor, stribeck"
+    """Terms that are fitted, beside the plain ones."""
+    rounds: int = 2
+    iterations: int = 4
+    threads: int = 0
+    seed: int = 0
+    json: bool = False
+    """Print one JSON list."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("trials", "logs", "seconds", "iterations"))
+
+
+def commands(arm: Arm, rng: np.random.Generator, t: np.ndarray) -> np.ndarray:
+    """Slow waves, and steps on top of them, of every joint; the gripper's are openings."""
+    count = len(arm.joints)
+    size, rate = rng.uniform(0.15, 0.35, count), rng.uniform(0.8, 3.5, count)
+    wave = size * np.sin(rate * t[:, None] + rng.uniform(0, 2 * np.pi, count))
+    every = rng.uniform(0.7, 2.0, count)
+    heights = rng.uniform(-0.15, 0.15, (int(t[-1] / every.min()) + 2, count))
+    steps = np.take_along_axis(heights, (t[:, None] / every).astype(int), axis=0)
+    middle = np.r_[rng.uniform(-0.4, 0.4, count - 1), 0.5]
+    return np.clip(middle + wave + steps, -1.4, 1.4) * np.r_[np.ones(count - 1), 0.6]
+
+
+def recorded(arm: Arm, rng: np.random.Generator, config: Identification, threads: int) -> list[Log]:
+    """Logs of an arm: commanded, simulated, read off an encoder."""
+    plans = []
+    for k in range(config.logs):
+        count = int(config.seconds / PERIOD_S)
+        t = np.arange(count) * PERIOD_S + rng.uniform(0, JITTER_S, count)
+        cmd = commands(arm, rng, t)
+        # A position to start from; the commands are shifted nowhere, so the arm settles first.
+        first = np.tile(cmd[0], (count, 1)) + 1e-6 * t[:, None]
+        plans.append(Log(f"motion {k}", arm.joint_names, t, cmd, first, clock="simulated"))
+    found = replay(plans, arm, timestep_s=TIMESTEP_S, threads=threads, contacts=False)
+    step = np.r_[
+        np.full(len(arm.joints) - 1, ENCODER_RAD),
+        ENCODER_RAD / abs(arm.position(1.0) - arm.position(0.0)),
+    ]
+    logs = []
+    for plan, q in zip(plans, found, strict=True):
+        # Rounded with a dither: without one, a joint at rest repeats the same error for ever.
+        read = np.round(q / step + rng.uniform(-0.5, 0.5, q.shape)) * step
+        read[0] = q[0]
+        logs.append(Log(plan.name, plan.joints, plan.t, plan.cmd, read, clock="simulated"))
+    return logs
+
+
+def trial(config: Identification, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each interval holds the truth, and its width in units of the prior's range."""
+    rng = np.random.default_rng([config.seed, seed])
+    arm = load_arm("so101")
+    terms = tuple((*PLAIN, *LADDER[config.rung]) for _ in arm.joints)
+    unknowns = Unknowns(arm, terms)
+    mean, sd = unknowns.prior
+    truth = np.full(len(mean), -1.0)
+    while (outside := (truth < 0) | (truth > 1)).any():
+        truth = np.where(outside, rng.normal(mean, sd), truth)
+    logs = recorded(unknowns.arm_at(truth), rng, config, config.threads)
+    loads = loads_of(logs, arm)
+    guess = [first_guess(arm, j, config.rung, loads, {}) for j in range(len(arm.joints))]
+    linear, noise = settle(
+        unknowns,
+        started(unknowns, guess),
+        logs,
+        rounds=config.rounds,
+        iterations=config.iterations,
+        threads=config.threads,
+    )
+    sure = uncertainty_of(unknowns, linear, noise, logs)
+    return (sure.low <= truth) & (truth <= sure.high), sure.high - sure.low
+
+
+def summary(covered: Sequence[np.ndarray], widths: Sequence[np.ndarray]) -> list[Result]:
+    """Pooled figures of trials."""
+    return [
+        Result("coverage of the intervals, 95 % meant", float(np.mean(covered)), "share", "higher"),
+        Result("median width of the intervals", float(np.median(widths)), "of prior", "lower"),
+        Result("trials", float(len(covered)), "count", "higher"),
+    ]
+
+
+def main() -> int:
+    config = tyro.cli(Identification)
+    covered, widths = [], []
+    for seed in range(config.trials):
+        inside, width = trial(config, seed)
+        covered.append(inside)
+        widths.append(width)
+        note(
+            f"{seed + 1}/{config.trials}: covered {np.mean(covered):.3f}, "
+            f"median width {np.median(widths):.3f}"
+        )
+    by_term = np.mean(np.array(covered).reshape(len(covered), 6, -1), axis=(0, 1))
+    spread = np.median(np.array(widths).reshape(len(widths), 6, -1), axis=(0, 1))
+    for name, share, width in zip((*PLAIN, *LADDER[config.rung]), by_term, spread, strict=True):
+        note(f"  {name}: covered {share:.3f}, median width {width:.3f}")
+    report(summary(covered, widths), title="Identification", as_json=config.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

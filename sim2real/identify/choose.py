@@ -1,0 +1,114 @@
+"""Which terms a joint needs: rungs of a ladder compete on motions and days that they have not seen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regrasp.assets.arm import Arm
+from regrasp.sim2real.identify.quick import Loads, errors_of
+from regrasp.sim2real.identify.search import Search, minimise
+from regrasp.sim2real.identify.terms import LADDER, PLAIN, STARTS, nominal_place
+
+FAR = Search(generations=150, spread=0.2)
+NEAR = Search(generations=30, spread=0.08)
+WORST_RAD = 0.2
+"""Larger errors count as this: the joint was stopped by something that is not modelled."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A set of terms, tried on held-out recordings."""
+
+    name: str
+    error_rad: float
+    """Mean over held-out pieces of the RMS error."""
+    above_rad: float
+    """By how much that is above the best rung's."""
+    standard_error_rad: float
+    """Standard error of that difference, over held-out pieces."""
+
+
+def fitted(
+    arm: Arm,
+    joint: int,
+    names: Sequence[str],
+    loads: Loads,
+    train: np.ndarray,
+    start: np.ndarray,
+    how: Search,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places (0..1) of the terms that fit the logs marked in `train`, and the errors on all logs."""
+
+    def cost(z: np.ndarray) -> np.ndarray:
+        error = np.minimum(errors_of(arm, joint, names, z, loads)[:, train], WORST_RAD)
+        # Between the mean and the root mean square: no single log decides.
+        return 0.5 * error.mean(axis=1) + 0.5 * np.sqrt((error**2).mean(axis=1))
+
+    best = minimise(cost, start, how, seed=joint)
+    every = np.tile(best, (how.population, 1))
+    return best, errors_of(arm, joint, names, every, loads)[0]
+
+
+def climb(
+    arm: Arm,
+    joint: int,
+    loads: Loads,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    once: Callable[[str, Callable[[], list[list[float]]]], list[list[float]]],
+) -> tuple[str, list[Rung]]:
+    """The rung of `LADDER` that a joint needs, and how all fared on held-out logs.
+
+    It is the rung with the fewest terms whose error is within one standard error of the best rung's.
+
+    Args:
+        arm: the nominal arm.
+        joint: its index.
+        loads: all recordings.
+        folds: masks of what is fitted and what is held out.
+        once: computes by a key, or remembers.
+    """
+    servo = arm.joints[joint].servo
+    held = {name: np.zeros(0) for name in LADDER}
+    for k, (train, test) in enumerate(folds):
+        places = {name: nominal_place(name, servo) for name in PLAIN}
+        for rung, extra in LADDER.items():
+            names = (*PLAIN, *extra)
+            begin = np.array([places.get(n, nominal_place(n, servo)) for n in names])
+            how = NEAR if extra else FAR
+
+            def fit(
+                names: tuple[str, ...] = names,
+                begin: np.ndarray = begin,
+                how: Search = how,
+                train: np.ndarray = train,
+            ) -> list[list[float]]:
+                return [x.tolist() for x in fitted(arm, joint, names, loads, train, begin, how)]
+
+            best, errors = once(f"{arm.joints[joint].name}/{k}/{rung}", fit)
+            if not extra or rung in ("motor", "motor, stribeck"):
+                places |= dict(zip(names, best, strict=True))
+            else:
+                places |= {n: z for n, z in zip(names, best, strict=True) if n not in places}
+            held[rung] = np.r_[held[rung], np.minimum(np.array(errors)[test], WORST_RAD)]
+    means = {name: float(error.mean()) for name, error in held.items()}
+    top = min(means, key=lambda name: means[name])
+    rungs = []
+    for name, error in held.items():
+        difference = error - held[top]
+        spread = float(difference.std() / np.sqrt(max(len(difference), 1)))
+        rungs.append(Rung(name, means[name], float(difference.mean()), spread))
+    enough = [r for r in rungs if r.above_rad <= r.standard_error_rad]
+    return min(enough, key=lambda r: (len(LADDER[r.name]), r.error_rad)).name, rungs
+
+
+def first_guess(
+    arm: Arm, joint: int, rung: str, loads: Loads, start: dict[str, float]
+) -> dict[str, float]:
+    """Places of a rung's terms that fit all logs, from those of a fold's fit."""
+    names = (*PLAIN, *LADDER[rung])
+    servo = arm.joints[joint].servo
+    begin = np.array([start.get(n, STARTS.get(n, nominal_place(n, servo))) for n in names])
+    everything = np.ones(loads.weight.shape[1], bool)
+    best, _ = fitted(arm, joint, names, loads, everything, begin, FAR)
+    return dict(zip(names, best.tolist(), strict=True))

@@ -1,0 +1,35 @@
+"""Settings of an identification."""
+
+from dataclasses import dataclass
+
+from regrasp.errors import check_positive, unknown
+from regrasp.sim2real.identify.terms import LADDER
+
+
+@dataclass(frozen=True)
+class IdentifyConfig:
+    """Settings of an identification."""
+
+    piece_s: float = 12.0
+    """Length of the pieces that recordings are cut into (s)."""
+    total_s: float = 720.0
+    """Time that the pieces have together (s); more is surer and slower."""
+    folds: int = 3
+    """Times that motions are held out to choose terms."""
+    choose: bool = True
+    """Choose terms on held-out motions; else every joint gets `rung`."""
+    rung: str = "motor, stribeck"
+    """Terms beside the plain ones where none are chosen."""
+    shared: bool = True
+    """Try corrections of masses, and a supply that droops, on held-out motions."""
+    iterations: int = 4
+    """Gauss-Newton iterations on the whole arm in a turn, at most."""
+    rounds: int = 1
+    """Turns of search and Gauss-Newton after the first."""
+    threads: int = 0
+    """Threads; 0 takes every core."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("piece_s", "total_s", "folds", "iterations"))
+        if self.rung not in LADDER:
+            raise unknown("rung", self.rung, LADDER)

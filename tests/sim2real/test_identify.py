@@ -1,0 +1,216 @@
+"""Identification: its parts obey their laws, and the whole finds the servos that made a log."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regrasp.errors import InputError
+from regrasp.sim2real import Log, replay, with_params
+from regrasp.sim2real.identify import IdentifyConfig, identify_logs
+from regrasp.sim2real.identify.fit import Unknowns
+from regrasp.sim2real.identify.pieces import cut, folds, session_of
+from regrasp.sim2real.identify.quick import errors_of, loads_of
+from regrasp.sim2real.identify.refine import Linear, Noise, noise_of
+from regrasp.sim2real.identify.search import Search, minimise
+from regrasp.sim2real.identify.terms import LADDER, PLAIN, RIGID, TERMS
+from regrasp.sim2real.identify.uncertainty import gains_of, information, uncertainty_of
+
+QUICK = IdentifyConfig(choose=False, shared=False, rung="plain", iterations=1, rounds=0, threads=1)
+
+
+@given(name=st.sampled_from(sorted(TERMS)), z=st.floats(0, 1))
+def test_a_term_and_its_place_are_inverse(arm, name, z):
+    servo = arm.joints[1].servo
+    value = float(TERMS[name].value(z, servo))
+    low, high = TERMS[name].range(servo)
+    assert low - 1e-12 <= value <= high + 1e-12
+    np.testing.assert_allclose(TERMS[name].place(value, servo), z, atol=1e-9)
+
+
+def test_every_rung_is_made_of_terms():
+    for names in LADDER.values():
+        assert set(names) <= set(TERMS)
+        assert not set(names) & set(PLAIN)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seconds=st.floats(5, 40), piece=st.floats(3, 12), total=st.floats(5, 100))
+def test_pieces_are_stretches_of_their_recordings(arm, seconds, piece, total):
+    t = np.arange(0, seconds, 0.02)
+    cmd, q = (0.5 + 0.4 * np.sin(t - late)[:, None] * np.ones(6) for late in (0, 0.1))
+    log = Log("wave", arm.joint_names, t, cmd, q)
+    for one in cut([log], piece, total):
+        assert one.duration_s <= max(1.5 * piece, 1) + 0.05
+        begin = int(np.searchsorted(log.t, one.t[0]))
+        np.testing.assert_array_equal(one.q, log.q[begin : begin + len(one.t)])
+
+
+def test_held_out_motions_are_of_other_days_and_never_fitted(make_log):
+    logs = [
+        make_log(name=f"m{i}", source=f"x.npz#m{i}__2026-01-{day}_a")
+        for i in range(7)
+        for day in (21, 22)
+    ]
+    seen = set()
+    for train, held in folds(logs, 3):
+        names = [
+            {log.name for log, m in zip(logs, mask, strict=True) if m} for mask in (train, held)
+        ]
+        days = [
+            {session_of(x) for x, m in zip(logs, mask, strict=True) if m} for mask in (train, held)
+        ]
+        assert not names[0] & names[1]
+        assert not days[0] & days[1]
+        seen |= names[1]
+    assert seen == {log.name for log in logs}
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 99))
+def test_the_search_finds_the_bottom_of_a_bent_valley(seed):
+    rng = np.random.default_rng(seed)
+    bottom = rng.uniform(0.2, 0.8, 4)
+    mix = np.linalg.qr(rng.normal(size=(4, 4)))[0] * np.array([1, 3, 10, 30])
+
+    def cost(z):
+        return (((z - bottom) @ mix) ** 2).sum(axis=1)
+
+    found = minimise(cost, np.full(4, 0.5), Search(120), seed=seed)
+    np.testing.assert_allclose(found, bottom, atol=0.01)
+
+
+def _linear(unknowns, rng, noise_sd, truth):
+    """A made-up linear fit with independent noise, solved with its prior."""
+    t = np.arange(0, 8, 0.02)
+    logs, errors, jacobians = [], [], []
+    for k in range(2):
+        jacobian = np.zeros((len(t), 6, len(truth)))
+        for j, block in enumerate(unknowns.blocks):
+            jacobian[:, j, block] = 0.05 * rng.normal(size=(len(t), block.stop - block.start))
+        cmd = 0.5 + 0.1 * np.sin(t)[:, None] * np.ones(6)
+        logs.append(Log(f"m{k}", unknowns.arm.joint_names, t, cmd, np.roll(cmd, 3, axis=0)))
+        jacobians.append(jacobian)
+        errors.append(jacobian @ (-truth) + noise_sd * rng.normal(size=(len(t), 6)))
+    mean, sd = unknowns.prior
+    hessian = (
+        np.diag(1 / sd**2) + sum(np.einsum("tjk,tjl->kl", a, a) for a in jacobians) / noise_sd**2
+    )
+    pull = (
+        mean / sd**2
+        - sum(np.einsum("tj,tjk->k", e, a) for e, a in zip(errors, jacobians, strict=True))
+        / noise_sd**2
+    )
+    x = np.linalg.solve(hessian, pull)
+    moved = [e + a @ x for e, a in zip(errors, jacobians, strict=True)]
+    return Linear(x, moved, jacobians), logs
+
+
+def test_intervals_of_a_linear_fit_cover_what_they_should(arm):
+    unknowns = Unknowns(arm, tuple(PLAIN for _ in arm.joints))
+    inside = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        truth = rng.uniform(0.2, 0.8, len(unknowns.labels))
+        linear, logs = _linear(unknowns, rng, 0.05, truth)
+        sure = uncertainty_of(unknowns, linear, noise_of(linear.error, logs), logs)
+        inside.append((sure.low <= truth) & (truth <= sure.high))
+    assert 0.9 <= np.mean(inside) <= 0.995
+
+
+def test_errors_that_are_alike_for_long_count_for_less(make_log):
+    rng = np.random.default_rng(0)
+    logs = [make_log(seconds=20.0)]
+    white = [rng.normal(0, 0.01, logs[0].q.shape)]
+    alike = [np.repeat(white[0][::50], 50, axis=0)[: len(white[0])]]
+    assert noise_of(white, logs).inflation.max() < 4
+    assert noise_of(alike, logs).inflation.min() > 20
+
+
+def test_a_recording_that_moves_a_joint_adds_more_than_one_that_does_not(arm):
+    unknowns = Unknowns(arm, tuple(PLAIN for _ in arm.joints))
+    rng = np.random.default_rng(1)
+    linear, logs = _linear(unknowns, rng, 0.05, np.full(len(unknowns.labels), 0.5))
+    noise = Noise(np.full(6, 0.05), np.ones(6))
+    weak = Linear(linear.x, linear.error, [linear.jacobian[0], 0.1 * linear.jacobian[1]])
+    gains = gains_of(unknowns, 0.1 * information(unknowns, linear, noise), weak, noise, logs)
+    assert [gain.name for gain in gains] == ["m0", "m1"]
+    assert gains[0].d_optimal > gains[1].d_optimal > 0
+    assert gains[0].a_optimal > gains[1].a_optimal > 0
+
+
+@pytest.fixture(scope="module")
+def servos():
+    return {
+        "kp": 15.0,
+        "damping": 0.9,
+        "armature": 0.02,
+        "frictionloss": 0.2,
+        "latency_s": 0.02,
+        "creep": RIGID,
+    }
+
+
+@pytest.fixture(scope="module")
+def recorded(arm, servos):
+    """Logs of an arm whose servos are known."""
+    model = arm.with_servos(dict.fromkeys(arm.joint_names, servos))
+    plans = []
+    for k in range(2):
+        t = np.arange(0, 4, 0.0201)
+        rate = 1.5 + 0.5 * np.arange(6) + k
+        wave = np.array([0.3, 0.3, 0.3, 0.3, 0.3, 0.15]) * np.sin(rate * t[:, None])
+        cmd = wave + np.array([0, 0.2, 0.3, 0, 0, 0.5])
+        plans.append(Log(f"wave {k}", arm.joint_names, t, cmd, np.tile(cmd[0], (len(t), 1))))
+    return [replace(p, q=q) for p, q in zip(plans, replay(plans, model), strict=True)]
+
+
+def test_a_joint_on_its_own_moves_like_the_whole_arm(arm, servos, recorded):
+    loads = loads_of(recorded, arm)
+    names = tuple(PLAIN)
+    for j in (1, 4):
+        servo = arm.joints[j].servo
+        z = [TERMS[n].place(servos.get(n, 0.0), servo) for n in names]
+        right = errors_of(arm, j, names, np.array([z]), loads)[0]
+        softer = errors_of(arm, j, names, np.array([[z[0] - 0.2, *z[1:]]]), loads)[0]
+        assert right.max() < 4e-3
+        assert right.max() < 0.5 * softer.min()
+
+
+def test_known_servos_are_found_and_a_run_goes_on_where_it_stopped(
+    arm, servos, recorded, tmp_path, monkeypatch
+):
+    kept = tmp_path / "p.partial.json"
+    found = identify_logs(recorded, arm, QUICK, recorded[:2], kept=kept)
+    by_name = {(f.of, f.name): f for f in found.figures}
+    for joint in ("shoulder_lift", "elbow_flex"):
+        assert by_name[joint, "kp"].value == pytest.approx(servos["kp"], rel=0.2)
+        assert by_name[joint, "latency_s"].value == pytest.approx(servos["latency_s"], abs=0.01)
+    assert max(list(found.rmse_rad.values())[:5]) < 3e-3
+    assert all(f.low <= f.value <= f.high for f in found.figures)
+    assert min(found.condition.values()) >= 1
+    assert len(found.next) == 2
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(found.params))
+    errors = replay(recorded, with_params(arm, path))
+    assert np.abs(errors[0] - recorded[0].q)[:, :5].mean() < 3e-3
+
+    def never(*_, **__):
+        raise AssertionError("computed again")
+
+    run = sys.modules["regrasp.sim2real.identify.run"]
+    monkeypatch.setattr(run.choose, "fitted", never)
+    monkeypatch.setattr(run, "settle", never)
+    again = identify_logs(recorded, arm, QUICK, recorded[:2], kept=kept)
+    assert again.params == found.params
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="unknown rung 'best'"):
+        IdentifyConfig(rung="best")
+    with pytest.raises(InputError, match="folds 0"):
+        IdentifyConfig(folds=0)
