@@ -54,7 +54,8 @@ MAX_BYTES = 2**20
 def arm_table(arm: Arm, encoder_step_rad: float = 0.00153) -> Table:
     """What differs between runs of one arm unless something better is known: a row for each joint.
 
-    The ranges are those of `servo_rows` and `timing_rows`, joint by joint.
+    The ranges are those of `servo_rows` and `timing_rows`, joint by joint. An arm whose latencies are
+    fitted keeps those, and draws none.
 
     Args:
         arm: whose joints.
@@ -71,7 +72,9 @@ def arm_table(arm: Arm, encoder_step_rad: float = 0.00153) -> Table:
         for joint in arm.joint_names
         for name, (span, source) in spans.items()
     ]
-    rows.append(Row(command_latency(), Uniform(0.0, 0.06), "our choice: up to three periods"))
+    if not any(joint.servo.latency_s for joint in arm.joints):
+        # What is drawn comes on top of what was fitted.
+        rows.append(Row(command_latency(), Uniform(0.0, 0.06), "our choice: up to three periods"))
     rows.append(Row(encoder_step(), Constant(encoder_step_rad), "4096 steps per turn"))
     return Table(*rows)
 
