@@ -38,6 +38,7 @@ def test_there_is_no_such_study():
         learning.Learning(studies=("clone",))
 
 
+@pytest.mark.slow
 def test_an_experiment_is_run_judged_told_and_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
