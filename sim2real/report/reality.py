@@ -296,6 +296,8 @@ def _cause_table(joints: Mapping[str, Any]) -> Html:
         for cause in joint["causes"]
         if cause["share"] is not None and cause["share"] >= LEAST
     ]
+    if not rows:
+        return tag("p", "No cause takes up enough of any joint's error to be named.", class_="note")
     return tag(
         "div",
         table(("joint", "goes with", "share", "what would explain it"), rows, numeric=[2]),
