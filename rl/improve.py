@@ -45,6 +45,10 @@ class ImproveConfig:
 
     residual: bool = False
     """Leave the policy as it is and learn small corrections of its chunks."""
+    speed: float = 1.0
+    """Play chunks this many times faster than they were demonstrated, and learn to succeed at that."""
+    lag_ms: float = 100.0
+    """By how much servos trail; played faster, commands run ahead of them by more."""
     iterations: int = 60
     """Rounds of rollouts and updates, at most."""
     groups: int = 24
@@ -86,6 +90,10 @@ class ImproveConfig:
     def __post_init__(self) -> None:
         positive = ("iterations", "judge_every", "judge_episodes", "checkpoint_every")
         check_positive(self, positive)
+        if not (1 <= self.speed <= 4 and self.lag_ms >= 0):
+            raise InputError(
+                f"speed {self.speed} and lag_ms {self.lag_ms}: choose 1 <= speed <= 4 and lag_ms >= 0"
+            )
         if self.groups < 0 or self.fresh < 0 or self.places < 0 or self.tries < 2:
             raise InputError(
                 f"groups {self.groups}, tries {self.tries}, fresh {self.fresh} and places {self.places}: "
@@ -140,8 +148,12 @@ class _State(NamedTuple):
     env_steps: Int[np.ndarray, ""]
 
 
-def improved(policy: Policy, params: Params, config: ImproveConfig) -> tuple[Policy, Params]:
+def improved(
+    policy: Policy, params: Params, config: ImproveConfig, control_dt_s: float
+) -> tuple[Policy, Params]:
     """What is changed of a policy, and its first parameters: itself, or corrections on top of it."""
+    if config.speed != 1:
+        policy = policy.faster(config.speed, config.lag_ms / 1000 / control_dt_s)
     if not config.residual:
         return policy, params
     return ResidualPolicy.on(policy, params, jax.random.key(config.seed))

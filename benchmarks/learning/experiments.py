@@ -123,6 +123,10 @@ def _speed() -> list[Experiment]:
         replace(base, name="speed-improved", improve=IMPROVE),
         replace(base, name="speed-retimed-improved", source="retimed", improve=IMPROVE),
         replace(base, name="speed-cost", improve=replace(IMPROVE, time_cost=0.5)),
+        replace(base, name="speed-faster", improve=replace(IMPROVE, speed=1.75)),
+        replace(
+            base, name="speed-faster-cost", improve=replace(IMPROVE, speed=1.75, time_cost=0.3)
+        ),
     ]
 
 

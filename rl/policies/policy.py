@@ -5,9 +5,9 @@ A family adds how a chunk comes about: see `flow`, `token` and `gaussian` beside
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -77,6 +77,33 @@ class Policy(ABC):
     """Play means of overlapping chunks: see `Executor`; none: the newest chunk alone."""
     wanted: tuple[tuple[str, float], ...] = ()
     """Conditions beside the observation, such as the speed, and what is asked for when acting."""
+    speed: float = 1.0
+    """How many demonstrated control steps go by from one action of a chunk to the next: see `faster`."""
+    ahead: float = 0.0
+    """At which demonstrated control step a chunk begins."""
+    span: int = 0
+    """Demonstrated control steps that the coefficients span; 0: as many as there are actions."""
+
+    def faster(self, speed: float, lead: float) -> "Self":
+        """The same policy, whose chunks are played faster than they were demonstrated.
+
+        Args:
+            speed: how many times.
+            lead: by how many control steps servos trail: they do so at any pace, so that commands must run
+                ahead of a faster hand by more.
+
+        Raises:
+            InputError: see `Executor`.
+        """
+        paced = Executor(self.chunk, 1, speed=speed, lead=lead)
+        return replace(
+            self,
+            chunk=paced.length,
+            execute=min(self.execute, paced.length),
+            speed=self.speed * speed,
+            ahead=self.ahead + self.speed * (speed - 1) * lead,
+            span=self.span or self.chunk,
+        )
 
     @property
     def action_size(self) -> int:
@@ -102,8 +129,17 @@ class Policy(ABC):
 
     @cached_property
     def basis(self) -> Float[np.ndarray, "chunk knots"]:
-        """Piecewise-linear interpolation from knots to actions."""
-        place = np.linspace(0, self.knots - 1, self.chunk)
+        """From coefficients to the actions of a chunk."""
+        shown = self._shown(self.span or self.chunk)
+        step = self.ahead + self.speed * np.arange(self.chunk)
+        low = np.minimum(step.astype(int), max(len(shown) - 2, 0))
+        share = (step - low)[:, None].astype(np.float32)
+        # At its own pace a chunk has the very actions that it was shown.
+        return (1 - share) * shown[low] + share * shown[np.minimum(low + 1, len(shown) - 1)]
+
+    def _shown(self, span: int) -> Float[np.ndarray, "span knots"]:
+        """From coefficients to actions at the pace of the demonstrations: linear between knots."""
+        place = np.linspace(0, self.knots - 1, span)
         return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(self.knots))).astype(np.float32)
 
     def flat(self, obs: Obs) -> Float[Array, "... obs"]:

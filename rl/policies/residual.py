@@ -39,7 +39,10 @@ class ResidualPolicy(Policy):
         """
         same = {
             name: getattr(base, name)
-            for name in ("terms", "relative_to", "chunk", "knots", "execute", "ensemble", "wanted")
+            for name in (
+                *("terms", "relative_to", "chunk", "knots", "execute", "ensemble", "wanted"),
+                *("speed", "ahead", "span"),
+            )
         }
         policy = cls(**same, width=width, depth=depth, base=base)
         norms = {name: value for name, value in params.items() if name != "net"}

@@ -36,10 +36,9 @@ class TokenPolicy(Policy):
     bins: int = 128
     """Values of a token."""
 
-    @cached_property
-    def basis(self) -> Float[np.ndarray, "chunk knots"]:
+    def _shown(self, span: int) -> Float[np.ndarray, "span knots"]:
         """The lowest frequencies of the orthonormal cosine transform (DCT-II)."""
-        every = np.asarray(idct(np.eye(self.chunk), axis=0, norm="ortho"), np.float32)
+        every = np.asarray(idct(np.eye(span), axis=0, norm="ortho"), np.float32)
         return every[:, : self.knots]
 
     @cached_property

@@ -137,6 +137,7 @@ class Road:
         self._settled("improve", config)
         policy, params = self._cloned()
         demos = self._need_demos(self._kept("clone", CloneConfig))
+        policy, params = improved(policy, params, config, load_task(self.task).control_dt_s)
         moments, phases = kept_moments(demos, policy.chunk)
         env = self._env("table", config.rows, policy.executor)
         if moments.fingerprint != env.fingerprint:
@@ -145,7 +146,6 @@ class Road:
                 "choose another --folder and collect them again"
             )
         self._keep("improve", config)
-        policy, params = improved(policy, params, config)
         with self._clock("improve"):
             improver = Improver(env, policy, params, moments, phases, config)
             return policy, improver.run(self.folder / "improve", self.progress("improve"))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regrasp.envs import BatchEnv, Snapshot
+from regrasp.envs import BatchEnv, Executor, Snapshot
 from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig, policy_for, read_lines
 from regrasp.rl.improve import ImproveConfig, Improver, improved
@@ -96,6 +96,16 @@ def test_something_was_learned_from(bench: Bench, undisturbed):
     assert bits([params[n] for n in fixed]) == bits([bench.params[n] for n in fixed])
     assert rows[-1]["episodes"] == 16
     assert 16 <= rows[-1]["env_steps"] <= 16 * bench.env.horizon
+
+
+def test_a_faster_policy_is_improved_as_it_is_played(bench: Bench):
+    config = replace(CONFIG, speed=1.5, lag_ms=40.0)
+    policy, params = improved(bench.policy, bench.params, config, 0.02)
+    executor = Executor(bench.policy.chunk, 1, speed=1.5, lead=2.0)
+    assert policy.executor.chunk == policy.chunk == executor.length < bench.policy.chunk
+    assert params is bench.params
+    with pytest.raises(InputError, match=r"speed 0\.5 and lag_ms 100\.0: choose 1 <= speed <= 4"):
+        replace(CONFIG, speed=0.5)
 
 
 def test_the_seed_decides(bench: Bench, undisturbed, tmp_path: Path):
@@ -250,7 +260,7 @@ def test_every_variant_learns_and_resumes_to_the_same_bits(
     bench: Bench, tmp_path: Path, changes: dict[str, Any]
 ):
     config = replace(CONFIG, **changes)
-    policy, params = improved(bench.policy, bench.params, config)
+    policy, params = improved(bench.policy, bench.params, config, 0.02)
     variant = replace(bench, policy=policy, params=params)
 
     def stop(done: int, total: int, note: str) -> None:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from regrasp.envs import Executor
 from regrasp.rl.clone import CloneConfig, Samples, clone
 from regrasp.rl.policies import FAMILIES, Held, Noise, Policy, ResidualPolicy, TokenPolicy, token
 from regrasp.rl.runner import holding
@@ -50,6 +51,23 @@ def test_a_chunk_is_a_function_of_observation_and_noise(policy: Policy, obs: jax
     alone = jnp.stack([policy.act(params, obs, one) for one in noise])
     np.testing.assert_allclose(chunks, alone, atol=1e-5)
     assert np.abs(np.diff(chunks, axis=0)).max() > 1e-3
+
+
+@pytest.mark.parametrize(("speed", "lead"), [(1.0, 3.0), (1.5, 0.0), (1.7, 2.0), (3.0, 1.0)])
+def test_a_faster_policy_plays_the_same_chunks_as_a_faster_executor(
+    policy: Policy, obs: jax.Array, speed: float, lead: float
+):
+    params, noise = weights(policy), jnp.ones(policy.noise_size)
+    executor = Executor(policy.chunk, 1, speed=speed, lead=lead)
+    chunk = policy.act(params, obs, noise)
+    played, loaded = [], executor.load(executor.start(policy.action_size), chunk)
+    for step in range(executor.length):
+        played.append(loaded.chunk[step])
+    fast = policy.faster(speed, lead)
+    assert (fast.chunk, fast.latent_size) == (executor.length, policy.latent_size)
+    np.testing.assert_allclose(fast.act(params, obs, noise), jnp.stack(played), atol=1e-5)
+    corrected, more = ResidualPolicy.on(fast, params, jax.random.key(0))
+    np.testing.assert_allclose(corrected.act(more, obs, noise), jnp.stack(played), atol=1e-5)
 
 
 def test_the_ratio_of_a_policy_to_itself_is_one_whatever_it_tried(policy: Policy, obs: jax.Array):
