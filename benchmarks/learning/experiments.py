@@ -51,9 +51,25 @@ class Experiment:
         return f"{self.data}-{self.source}-{self.clone.family}-{digest}-{self.seed}"
 
 
+def demos_of(task: str) -> DemonstrateConfig:
+    """How many demonstrations of a task there are: the peg's are the hardest to follow."""
+    return replace(DEMOS, episodes=500) if task == "peg_insertion" else DEMOS
+
+
+def improve_of(task: str) -> ImproveConfig:
+    """How a task is improved: noise that a cube bears throws a peg off."""
+    finer = replace(
+        IMPROVE,
+        iterations=90,
+        noise=replace(IMPROVE.noise, sigma=0.1),
+        update=replace(IMPROVE.update, learning_rate=7e-5),
+    )
+    return finer if task == "peg_insertion" else IMPROVE
+
+
 def clone_of(task: str, family: str = "flow") -> CloneConfig:
     """How a task is cloned: the peg fits for a moment, and so many tokens cost more than one flow."""
-    short = {"chunk": 16, "knots": 5, "execute": 16, "ensemble": None}
+    short = {"chunk": 16, "knots": 5, "execute": 4}
     chunks = short if task == "peg_insertion" else {}
     sizes = {"width": 256, "batch": 256} if family == "token" else {}
     return replace(CLONE, family=family, **chunks, **sizes)
@@ -77,6 +93,7 @@ def _clones() -> list[Experiment]:
         Experiment(
             f"clone-{task}-{family}",
             task,
+            demos=demos_of(task),
             clone=clone_of(task, family),
             plays=_delays() if task == "transfer_cube" else (PlayConfig(),),
             drift=True,
@@ -91,7 +108,13 @@ def _improved() -> list[Experiment]:
     return [
         *seeds(transfer, 3),
         *(
-            Experiment(f"improve-{task}", task, clone=clone_of(task), improve=IMPROVE)
+            Experiment(
+                f"improve-{task}",
+                task,
+                demos=demos_of(task),
+                clone=clone_of(task),
+                improve=improve_of(task),
+            )
             for task in TASKS[1:]
         ),
     ]
