@@ -72,6 +72,8 @@ class Joint:
     home: float
     """Position at home (rad or m)."""
     servo: Servo
+    no_load_speed: float | None = None
+    """How fast its motor turns it without a load (rad/s); None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,7 @@ def load_arm(name: str) -> Arm:
                     range=(row["range"][0], row["range"][1]),
                     home=row["home"],
                     servo=Servo(**row["servo"]),
+                    no_load_speed=row.get("no_load_speed"),
                 )
                 for row in table["joints"]
             ),

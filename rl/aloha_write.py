@@ -12,6 +12,7 @@ from regrasp.errors import InputError
 from regrasp.files import whole
 
 FILE = "episode_{}.hdf5"
+ENVIRONMENT = "observations/environment_state"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,9 @@ class AlohaEpisode:
     """Time between samples, which the layout itself does not hold: it becomes an attribute."""
     sim: bool = True
     images: Mapping[str, UInt8[np.ndarray, "T rows columns 3"]] = field(default_factory=dict)
+    observed: Mapping[str, Float[np.ndarray, "T *shape"]] = field(default_factory=dict)
+    """What else was observed, such as where objects are: observation term -> its numbers. The layout has
+    no place for it: it goes to /observations/environment_state/<term>."""
 
 
 def write(path: str | Path, episode: AlohaEpisode) -> None:
@@ -58,6 +62,13 @@ def write(path: str | Path, episode: AlohaEpisode) -> None:
         file.attrs["dt_s"], file.attrs["gripper"] = float(episode.dt_s), "opening"
         for name, values in arrays.items():
             file.create_dataset(name, data=np.asarray(values, np.float64))
+        for term, values in episode.observed.items():
+            if len(values) != length or not np.isfinite(values).all():
+                raise InputError(
+                    f"{term} has {len(values)} samples of {length} or is not finite: give one for each"
+                )
+            flat = np.asarray(values, np.float64).reshape(length, -1)
+            file.create_dataset(f"{ENVIRONMENT}/{term}", data=flat)
         for camera, pictures in episode.images.items():
             if pictures.dtype != np.uint8 or pictures.ndim != 4 or len(pictures) != length:
                 raise InputError(

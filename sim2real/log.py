@@ -65,6 +65,9 @@ class Log:
     """What the reader assumed or found odd, one sentence each."""
     images: Mapping[str, Images] = field(default_factory=dict)
     """Camera -> its pictures, one for each stamp, read when asked for."""
+    observed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What else was observed, such as where objects are: observation term -> (time, ...), in the units
+    of the task that has it."""
 
     def __post_init__(self) -> None:
         if self.grippers is None:
@@ -75,6 +78,12 @@ class Log:
             values = getattr(self, name)
             if values is not None:
                 _check_finite(self, name, values)
+        for name, values in self.observed.items():
+            if len(values) != len(self.t) or not np.isfinite(values).all():
+                raise InputError(
+                    f"log {self.name}: {name} is observed {len(values)} times in {len(self.t)} samples, or "
+                    f"is not finite somewhere; give finite numbers for each sample"
+                )
         for name in ("cmd", "q"):
             _check_units(self, name, getattr(self, name))
         _check_motion(self)
@@ -132,7 +141,8 @@ class Log:
         """
         own = {name: getattr(self, name) for name in ("t", "cmd", "q", "qd", "effort")}
         cut = {name: None if values is None else values[rows] for name, values in own.items()}
-        return replace(self, images={}, **cut)
+        seen = {name: values[rows] for name, values in self.observed.items()}
+        return replace(self, images={}, observed=seen, **cut)
 
     def check_commands(self) -> None:
         """Refuse a log that cannot be compared with a simulation of the same commands.

@@ -15,6 +15,7 @@ import numpy as np
 
 from regrasp.assets.arm import Arm, load_arm
 from regrasp.errors import InputError
+from regrasp.rl.aloha_write import ENVIRONMENT
 from regrasp.sim2real.images import MAX_PIXELS, Images, decode
 from regrasp.sim2real.log import Log, Refused, attempt
 from regrasp.sim2real.readers.bounds import MAX_SAMPLES, check_size, matrix, named
@@ -27,6 +28,7 @@ MAX_BYTES = 2**36
 MAX_CHUNK_BYTES = 2**27
 MAX_NUMBERS = 2**26
 MAX_CAMERAS = 32
+MAX_TERMS = 64
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 """What may pack numbers; other filters are plug-ins, which a file must not load."""
 UNREADABLE = (
@@ -63,6 +65,7 @@ def _log(path: Path, arm: Arm, config: ReadConfig) -> Log:
         }
         attributes = {k: _plain(file.attrs, k) for k in ("sim", "dt_s", "gripper")}
         base = "base_action" in file
+        observed, odd = _environment(path, file)
         images, notes = _images(path, file)
     if raw["q"] is None:
         raise InputError(f"{path} has no /observations/qpos: choose a file that an ALOHA recorded")
@@ -94,8 +97,9 @@ def _log(path: Path, arm: Arm, config: ReadConfig) -> Log:
         grippers=joints.grippers,
         commands=commands,
         measured_time=measured,
-        notes=(*assumed, *how, *said, *notes),
+        notes=(*assumed, *how, *said, *notes, *odd),
         images={name: one for name, one in images.items() if len(one) == len(q)},
+        observed=observed,
     )
 
 
@@ -237,6 +241,20 @@ def _numbers(path: Path, file: h5py.File, name: str) -> np.ndarray | None:
         raise InputError(f"{where} has {data.size} numbers, more than {MAX_NUMBERS}: split it")
     _check_chunks(where, data)
     return matrix(where, data[()])
+
+
+def _environment(path: Path, file: h5py.File) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """What was observed of objects, where regrasp wrote it, and what is odd about it."""
+    group = _hard(file, ENVIRONMENT)
+    if not isinstance(group, h5py.Group):
+        return {}, ()
+    found, notes = {}, []
+    for term in sorted(group)[:MAX_TERMS]:
+        try:
+            found[term] = _numbers(path, file, f"{ENVIRONMENT}/{term}")
+        except InputError as error:
+            notes.append(f"not read: {error}")
+    return {term: values for term, values in found.items() if values is not None}, tuple(notes)
 
 
 def _images(path: Path, file: h5py.File) -> tuple[dict[str, Images], tuple[str, ...]]:

@@ -1,5 +1,7 @@
 """Plain tables: npz, csv or parquet with columns `t, cmd_<joint>, q_<joint>` and, if measured, `qd_<joint>`.
 
+What else was observed, such as where objects are, stands in columns `obs_<term>.<number>`.
+
 Their units are whatever the recorder chose, so the caller says them; a file of regrasp's own says
 `units = rad, opening`. One file is one episode.
 """
@@ -22,11 +24,12 @@ from regrasp.files import whole
 from regrasp.rl.lerobot import parquet_size
 from regrasp.sim2real.log import Log, Refused, attempt
 from regrasp.sim2real.readers.bounds import MAX_JOINTS, MAX_SAMPLES, check_size, named
-from regrasp.sim2real.readers.joints import as_commands, find_joints
+from regrasp.sim2real.readers.joints import as_commands, find_joints, terms
 from regrasp.sim2real.units import Converter, ReadConfig
 
 MAX_BYTES = 2**28
 OWN_UNITS = "rad, opening"
+PREFIXES = ("q_", "cmd_", "qd_", "obs_")
 UNREADABLE = (
     *(pa.ArrowException, OSError, ValueError, KeyError, TypeError, EOFError, IndexError, csv.Error),
     *(zlib.error, struct.error, SyntaxError, AttributeError, RecursionError),
@@ -78,6 +81,9 @@ def write(path: Path, log: Log) -> None:
             for name, column in zip(log.joints, values.T, strict=True):
                 if prefix != "cmd" or name not in log.uncommanded:
                     arrays[f"{prefix}_{name}"] = column
+    for term, values in log.observed.items():
+        for number, column in enumerate(np.reshape(values, (len(values), -1)).T):
+            arrays[f"obs_{term}.{number}"] = column
     with whole(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -99,7 +105,7 @@ def _log(path: Path, arm: Arm | None, config: ReadConfig) -> Log:
         raise InputError(f"{path} has no columns, or more than {MAX_SAMPLES} rows: split it")
     parts = {
         p: {n[len(p) + 1 :]: c for n, c in table.items() if n.startswith(f"{p}_")}
-        for p in ("cmd", "q", "qd")
+        for p in ("cmd", "q", "qd", "obs")
     }
     if not parts["q"]:
         raise InputError(f"{path} has no columns q_<joint>: name them t, cmd_<joint>, q_<joint>")
@@ -150,6 +156,7 @@ def _log(path: Path, arm: Arm | None, config: ReadConfig) -> Log:
         uncommanded=tuple(n for n, is_free in zip(joints.names, free, strict=True) if is_free),
         measured_time=measured_time,
         notes=(*said, *assumed),
+        observed=terms(parts["obs"]),
     )
 
 
@@ -209,9 +216,7 @@ def _from_csv(path: Path) -> tuple[dict[str, np.ndarray], str]:
 
 
 def _from_parquet(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    names = [
-        n for n in pq.read_schema(path).names if n == "t" or n.startswith(("q_", "cmd_", "qd_"))
-    ]
+    names = [n for n in pq.read_schema(path).names if n == "t" or n.startswith(PREFIXES)]
     rows, numbers = parquet_size(path, names)
     if rows > MAX_SAMPLES or 8 * numbers > MAX_BYTES:
         raise InputError(f"{path} has {rows} rows with {numbers} numbers: split it")

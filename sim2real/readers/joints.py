@@ -1,6 +1,6 @@
 """Which column of a recording is which joint, and what its commands are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,28 @@ def canonical(name: str, arm: Arm | None = None) -> str:
     if plain not in own and plain.lower() in GRIPPERS:
         return own[-1] if own else "gripper"
     return plain
+
+
+def terms(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Observation terms of columns that are named `<term>.<number>`, such as `cube_pos.2`.
+
+    Args:
+        columns: name -> its number at each sample; names of another form, and terms of which a number
+            is missing, are passed over.
+
+    Returns:
+        Term -> (time, numbers).
+    """
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for name, column in columns.items():
+        term, _, number = name.rpartition(".")
+        if term and number.isdecimal() and len(number) <= 4:
+            found.setdefault(term, {})[int(number)] = column
+    return {
+        term: np.stack([numbers[i] for i in range(len(numbers))], axis=1)
+        for term, numbers in found.items()
+        if set(numbers) == set(range(len(numbers)))
+    }
 
 
 def is_gripper(name: str, arm: Arm | None = None) -> bool:

@@ -19,8 +19,11 @@ from regrasp.rl.lerobot import read as read_frames
 from regrasp.sim2real.log import Log, Refused, attempt
 from regrasp.sim2real.readers import video
 from regrasp.sim2real.readers.bounds import inside
-from regrasp.sim2real.readers.joints import as_commands, canonical, find_joints
+from regrasp.sim2real.readers.joints import as_commands, canonical, find_joints, terms
 from regrasp.sim2real.units import Converter, ReadConfig
+
+ENVIRONMENT = "observation.environment_state"
+"""What recorders of simulations call the state of objects."""
 
 
 def accepts(path: Path) -> bool:
@@ -111,7 +114,16 @@ def _log(
         measured_time=not counted,
         notes=(*notes, *said, *more),
         images=images,
+        observed=_environment(frames, rows),
     )
+
+
+def _environment(frames: Frames, rows: slice) -> dict[str, np.ndarray]:
+    """What was observed of objects, by the names of its numbers; numbers without names say nothing."""
+    if ENVIRONMENT not in frames.values:
+        return {}
+    values = np.asarray(frames.values[ENVIRONMENT][rows], np.float64)
+    return terms(dict(zip(frames.names[ENVIRONMENT], values.T, strict=False)))
 
 
 def _commands(
@@ -179,4 +191,5 @@ def _rollout(name: str, source: str, episodes: Episodes, number: int) -> Log:
         grippers=(width - 1, 2 * width - 1),
         commands=commands,
         notes=said,
+        observed={k: v.astype(np.float64) for k, v in episode.obs.items()},
     )
