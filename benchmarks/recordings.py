@@ -55,6 +55,7 @@ def write_aloha(path: Path, samples: int = 80, packed: bool = False, **attribute
             file.create_dataset(f"observations/{name}", data=values, **more)
         file.create_dataset("action", data=cmd, **more)
         if packed:
+            file.create_dataset("observations/environment_state/cube_pos", data=q[:, :3], **more)
             files = [jpeg(picture) for picture in pictures]
             width = max(map(len, files))
             padded = np.array([np.frombuffer(f.ljust(width, b"\0"), np.uint8) for f in files])

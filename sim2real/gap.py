@@ -18,6 +18,7 @@ from regrasp.sim2real.metrics import MAX_LAG_S, angle_columns, errors, lag_s, ma
 from regrasp.sim2real.params import with_params
 from regrasp.sim2real.readers import read_logs
 from regrasp.sim2real.replay import replay
+from regrasp.sim2real.tables import aligned
 
 MOVES = 0.05
 """A joint whose commands span less (rad, or 0..1) hardly moves, and its lag says nothing."""
@@ -151,7 +152,7 @@ class Gap:
             f"floor {_cell(self.floor_rad, '.4f')} rad"
         )
         more = [] if self.detail is None else ["", *_more(self.detail, self.gripper)]
-        return "\n".join([head, *_aligned(rows), mean, *more])
+        return "\n".join([head, *aligned(rows), mean, *more])
 
 
 def measure_gap(
@@ -284,7 +285,7 @@ def _more(detail: dict[str, Any], gripper: str) -> list[str]:
             )
         )
     tip = detail["tip"]
-    lines = _aligned(rows)
+    lines = aligned(rows)
     lines.append(
         f"end effector: {_maybe(tip['position_mm']['rmse'], '.1f', ' mm')} "
         f"(floor {_maybe(tip['position_mm']['floor'], '.1f')}), "
@@ -335,15 +336,3 @@ def _unit(gripper: bool) -> str:
 
 def _cell(value: float, form: str, unit: str = "") -> str:
     return f"{value:{form}}{unit}" if math.isfinite(value) else "-"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows as lines, the first column flush left and the others flush right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]

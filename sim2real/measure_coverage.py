@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from regrasp.assets.arm import Arm, load_arm
 from regrasp.errors import InputError
+from regrasp.files import known
 from regrasp.randomization import Table, arm_table, read_table
 from regrasp.sim2real.bootstrap import interval
 from regrasp.sim2real.coverage import RIGHT, UNKNOWN, Verdict, judge, pooled
@@ -30,6 +31,7 @@ from regrasp.sim2real.scores import (
     log_likelihood,
     ranks,
 )
+from regrasp.sim2real.tables import aligned
 
 EVERY = 10
 """Scores are taken at every so many samples: neighbours say the same."""
@@ -90,7 +92,7 @@ class Coverage:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON; an undefined figure is None."""
-        return _known(
+        return known(
             {
                 "arm": self.arm,
                 "randomization": self.randomization,
@@ -122,14 +124,7 @@ class Coverage:
                     f"{joint.crps_nominal:.4f}",
                 )
             )
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                cell.ljust(w) if i < 2 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
+        lines = aligned(rows, left=2)
         title = (
             f"{self.arm}, randomisation {self.randomization}: {self.members} draws of each of "
             f"{self.recordings} recordings: {self.verdict}"
@@ -318,12 +313,3 @@ def _histogram(parts: Sequence[Float[np.ndarray, "steps"]]) -> tuple[float, ...]
         return ()
     counts = [np.bincount(part.astype(int), minlength=BINS) / len(part) for part in parts]
     return tuple(np.mean(counts, axis=0).tolist())
-
-
-def _known(value: Any) -> Any:
-    """The same with None for what is not finite, and lists for tuples."""
-    if isinstance(value, dict):
-        return {key: _known(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_known(inner) for inner in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

@@ -56,15 +56,22 @@ class Regimes:
         }
 
 
-def regimes_of(log: Log, arm: Arm) -> Regimes:
-    """The regimes of a log, from its commands and, for gravity, from its measured positions."""
+def regimes_of(log: Log, arm: Arm | None) -> Regimes:
+    """The regimes of a log, from its commands and, for gravity, from its measured positions.
+
+    Args:
+        log: of this arm, or of any joints.
+        arm: None: nothing is said of gravity, and its load is 0.
+    """
     speed = _slope(log.t, log.cmd, SMOOTH_S)
     direction = _latest_sign(np.where(np.abs(speed) >= MOVING, np.sign(speed), 0.0))
     before = np.concatenate([direction[:1], direction[:-1]])
     turned = (direction != before) & (before != 0)
-    rows = np.arange(0, len(log.t), EVERY)
-    load = poses(arm, log.q[rows]).load
-    load = np.stack([np.interp(log.t, log.t[rows], column) for column in load.T], axis=1)
+    load = np.zeros(speed.shape)
+    if arm is not None:
+        rows = np.arange(0, len(log.t), EVERY)
+        held = poses(arm, log.q[rows]).load
+        load = np.stack([np.interp(log.t, log.t[rows], column) for column in held.T], axis=1)
     return Regimes(speed, direction, load, _lasting(turned, REVERSING_S, log.period_s))
 
 

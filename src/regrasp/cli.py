@@ -163,9 +163,7 @@ def plot(
     from regrasp.files import whole
     from regrasp.rl.curves import Run, draw_curves, together
 
-    form = out.suffix.removeprefix(".")
-    if form not in ("png", "svg"):
-        raise InputError(f"out {out}: choose a name that ends in .png or .svg")
+    form = _form(out)
     groups = together(Run.read(folder) for folder in runs)
     with whole(out) as temporary:
         temporary.write_bytes(draw_curves(groups, form))
@@ -270,9 +268,7 @@ def logs(
     from regrasp.sim2real.survey import survey
     from regrasp.sim2real.survey_plot import draw_survey
 
-    form = picture.suffix.removeprefix(".") if picture else "png"
-    if form not in ("png", "svg"):
-        raise InputError(f"picture {picture}: choose a name that ends in .png or .svg")
+    form = _form(picture)
     if demos and not task:
         raise InputError("demos without a task: give --task, the one that the recordings show")
     with _bars() as progress:
@@ -320,6 +316,39 @@ def gap(
     if out is not None:
         keep_gap(out, found, logs)
     _answer(json, found.to_json(), str(found))
+
+
+def open_loop(
+    bundle: tyro.conf.Positional[str],
+    logs: tyro.conf.Positional[list[Path]],
+    read: Flat[ReadConfig] = ReadConfig(),
+    resample: bool = False,
+    picture: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Run a policy on logged observations and hold its actions against the logged commands.
+
+    Error by joint, part of the episode, regime and look-ahead; smoothness; limits; latency.
+
+    Args:
+        bundle: Folder of a bundle or of a run, or the name of a shipped bundle.
+        logs: Logs of both arms, or folders of them; demonstrations too.
+        read: What the recordings do not say themselves.
+        resample: Take logs of another rate than the policy's: measurements interpolated, commands held.
+        picture: Draw it into this file, .png or .svg.
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from regrasp.files import whole
+    from regrasp.sim2real.plots_policy import draw_open_loop
+    from regrasp.sim2real.policy_on_log import policy_on_logs
+
+    form = _form(picture)
+    with _bars() as progress:
+        found, runs = policy_on_logs(bundle, logs, read, resample, progress("open-loop"))
+    if picture:
+        with whole(picture) as temporary:
+            temporary.write_bytes(draw_open_loop(found, runs, form))
+    _answer(json, found.to_json(), f"{found}\n{picture}" if picture else str(found))
 
 
 def fit(
@@ -522,6 +551,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "logs": logs,
     "gap": gap,
     "coverage": coverage,
+    "open-loop": open_loop,
     "fit": fit,
     "identify": identify,
     "certify": certify,
@@ -682,6 +712,14 @@ def _road(task: str, seed: int, folder: Path | None) -> Any:
 
 def _answer(json: bool, document: Any, text: str) -> None:
     print(jsonlib.dumps(document, allow_nan=False) if json else text)
+
+
+def _form(picture: Path | None) -> Any:
+    """The format that a picture's name asks for."""
+    form = picture.suffix.removeprefix(".") if picture else "png"
+    if form not in ("png", "svg"):
+        raise InputError(f"picture {picture}: choose a name that ends in .png or .svg")
+    return form
 
 
 def _tell_path(json: bool, path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,12 @@ def read_json(path: str | Path, kind: str) -> Any:
         raise InputError(f"no {kind} at {path}: check the path") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{kind} {path} cannot be read: {error}; make it again") from None
+
+
+def known(value: Any) -> Any:
+    """The same as JSON knows it: None for what is not finite, lists for tuples."""
+    if isinstance(value, dict):
+        return {key: known(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [known(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
