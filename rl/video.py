@@ -48,7 +48,7 @@ def film(
     with (
         Camera(env) as camera,
         whole(path) as temporary,
-        _developed(temporary, camera.frame(0).shape, fps) as add,
+        developed(temporary, camera.frame(0).shape, fps) as add,
     ):
 
         def shoot(step: int) -> None:
@@ -74,17 +74,23 @@ def film(
 
 
 @contextmanager
-def _developed(
-    path: Path, shape: tuple[int, ...], fps: int
+def developed(
+    path: Path, shape: tuple[int, ...], fps: int, loss: int = 20
 ) -> Iterator[Callable[[UInt8[np.ndarray, "height width 3"]], object]]:
-    """Frames of a shape (height, width, 3) into an MP4: call with one after another.
+    """Frames into an MP4 (H.264): call with one after another.
+
+    Args:
+        path: the file.
+        shape: of a frame (height, width, 3), both even.
+        fps: frames per second.
+        loss: constant rate factor of the encoder, 0 to 51: more is smaller and worse.
 
     Raises:
         InputError: the encoder could not write it.
     """
     height, width, _ = shape
     raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {fps} -i -"
-    encoded = "-an -c:v libx264 -pix_fmt yuv420p -crf 20 -movflags +faststart"
+    encoded = f"-an -c:v libx264 -pix_fmt yuv420p -crf {loss} -movflags +faststart"
     command = [get_ffmpeg_exe(), "-loglevel", "error", *raw.split(), *encoded.split(), str(path)]
     # A group of its own: Ctrl-C is for us alone.
     with subprocess.Popen(

@@ -19,6 +19,7 @@ from regrasp.sim2real.params import with_params
 from regrasp.sim2real.readers import read_logs
 from regrasp.sim2real.replay import replay
 from regrasp.sim2real.tables import aligned
+from regrasp.sim2real.units import ReadConfig
 
 MOVES = 0.05
 """A joint whose commands span less (rad, or 0..1) hardly moves, and its lag says nothing."""
@@ -67,6 +68,11 @@ class RecordingGap:
     source: str
     duration_s: float
     joints: dict[str, JointGap]
+
+    @property
+    def rmse_rad(self) -> float:
+        """Mean over the arm's joints, gripper left out, of the RMSE (rad)."""
+        return _arm_mean([joint.rmse_rad for joint in self.joints.values()])
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,7 @@ def measure_gap(
     params: str | Path | None = None,
     repeats: str | Path | None = None,
     detail: bool = True,
+    read: ReadConfig = ReadConfig(),  # noqa: B008
 ) -> Gap:
     """Replay recordings in simulation and measure how far it ends up from them.
 
@@ -171,6 +178,7 @@ def measure_gap(
         repeats: more runs of the same motions, for the floor alone. None looks beside a folder
             of recordings for `<folder>_repeats.npz`.
         detail: whether to look for where the gap is and why; about as long again.
+        read: what the recordings do not say themselves.
 
     Raises:
         InputError: an unknown arm, a missing or refused log, a bad parameter file.
@@ -179,7 +187,7 @@ def measure_gap(
     model = load_arm(arm)
     if params is not None:
         model = with_params(model, params)
-    logs = read_logs(given, model)
+    logs = read_logs(given, model, read)
     others = [Path(repeats)] if repeats is not None else _repeats_beside(given)
     more = read_logs(others, model) if others else []
     named = "nominal" if params is None else str(params)

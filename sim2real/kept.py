@@ -1,35 +1,88 @@
-"""What the verbs `gap` and `coverage` leave in a folder, for the report."""
+"""What the verbs `gap` and `coverage` leave in a folder, for the report: figures, drawings and a film."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from regrasp.assets.arm import load_arm
+from regrasp.assets.arm import Arm, load_arm
+from regrasp.envs.render import check_rendering
+from regrasp.errors import InputError
 from regrasp.files import whole, write_json
 from regrasp.sim2real import plots
+from regrasp.sim2real.film import film_replay, which
 from regrasp.sim2real.gap import Gap
 from regrasp.sim2real.log import Log
 from regrasp.sim2real.measure_coverage import Coverage, Example
 from regrasp.sim2real.params import with_params
 from regrasp.sim2real.readers import read_logs
 from regrasp.sim2real.replay import replay
+from regrasp.sim2real.units import ReadConfig
+
+FILM, FILMED = "gap_film.mp4", "gap_film.json"
+"""The film, and what it shows or why there is none."""
+Progress = Callable[[int, int, str], None]
 
 
-def keep_gap(folder: Path, gap: Gap, paths: Iterable[str | Path]) -> None:
-    """Write gap.json, gap_bars.svg and gap_replay.svg, each whole or not at all.
+def keep_gap(
+    folder: Path,
+    gap: Gap,
+    paths: Iterable[str | Path],
+    read: ReadConfig = ReadConfig(),  # noqa: B008
+    recording: str | None = None,
+    video: bool = True,
+    progress: Progress = lambda done, total, note: None,
+) -> None:
+    """Write gap.json, gap_bars.svg, gap_replay.svg and the film, each whole or not at all.
+
+    Where nothing can be drawn by the engine there is no film, and gap_film.json says why.
 
     Args:
         folder: where; made if it is not there.
         gap: what was measured.
-        paths: the recordings, one of which is drawn.
+        paths: the recordings: of a typical one curves are drawn, of the worst a film.
+        read: what the recordings do not say themselves.
+        recording: name of the one to film; None: the one whose replay is furthest off.
+        video: whether to film.
+        progress: called while it is filmed.
+
+    Raises:
+        InputError: no recording of that name.
     """
     nominal = load_arm(gap.arm)
     arm = nominal if gap.params == "nominal" else with_params(nominal, gap.params)
-    log = _typical(read_logs(paths, arm))
+    logs = read_logs(paths, arm, read)
+    log = _typical(logs)
+    for old in (FILM, FILMED):
+        (folder / old).unlink(missing_ok=True)
     _write(folder / "gap_bars.svg", plots.draw_gap(gap))
     _write(folder / "gap_replay.svg", plots.draw_replay(log, replay([log], arm)[0]))
     write_json(folder / "gap.json", gap.to_json())
+    # Last: what was measured is on disk if nothing comes of the film.
+    write_json(folder / FILMED, _filmed(folder, gap, logs, arm, recording, video, progress))
+
+
+def _filmed(
+    folder: Path,
+    gap: Gap,
+    logs: list[Log],
+    arm: Arm,
+    recording: str | None,
+    video: bool,
+    progress: Progress,
+) -> dict[str, object]:
+    """Film one of the recordings; what the film shows, or why there is none."""
+    if not video:
+        return {"skipped": "it was not asked for"}
+    off = [r.rmse_rad for r in gap.recordings]
+    log = logs[which(logs, off, recording)]
+    try:
+        check_rendering()
+    except InputError as error:
+        return {"skipped": str(error)}
+    film = film_replay(log, replay([log], arm)[0], arm, folder / FILM, progress=progress)
+    return asdict(film)
 
 
 def keep_coverage(folder: Path, coverage: Coverage, example: Example) -> None:

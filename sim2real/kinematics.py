@@ -1,5 +1,6 @@
 """Where an arm's tip is and what gravity asks of its joints, at measured or simulated positions."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import mujoco
@@ -28,26 +29,36 @@ def poses(arm: Arm, q: Float[np.ndarray, "time joints"]) -> Poses:
     """Forward kinematics and gravity at positions in a log's units."""
     model = build_model(arm)
     data = mujoco.MjData(model)
-    joints = [model.joint(name) for name in arm.joint_names]
-    columns = np.array([joint.qposadr[0] for joint in joints])
-    dofs = np.array([joint.dofadr[0] for joint in joints])
-    follower = arm.gripper.follower
-    mirrored = None if follower is None else model.joint(follower).qposadr[0]
+    dofs = np.array([model.joint(name).dofadr[0] for name in arm.joint_names])
+    place = placing(model, arm)
     site = tip_site(model)
-    qpos = np.array(q, float)
-    qpos[:, -1] = arm.position(qpos[:, -1])
     tip, turn = np.empty((len(q), 3)), np.empty((len(q), 3, 3))
-    load, force = np.empty((len(q), len(joints))), np.zeros(model.nv)
-    for i, row in enumerate(qpos):
-        data.qpos[columns] = row
-        if mirrored is not None:
-            data.qpos[mirrored] = row[-1]
+    load, force = np.empty((len(q), len(dofs))), np.zeros(model.nv)
+    for i, row in enumerate(np.asarray(q, float)):
+        place(data, row)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_rne(model, data, 0, force)
         tip[i], turn[i] = data.site_xpos[site], data.site_xmat[site].reshape(3, 3)
         load[i] = force[dofs]
     return Poses(tip, turn, load)
+
+
+def placing(
+    model: mujoco.MjModel, arm: Arm
+) -> Callable[[mujoco.MjData, Float[np.ndarray, "joints"]], None]:
+    """What puts an arm at positions in a log's units: call with data of the model, and one row."""
+    columns = np.array([model.joint(name).qposadr[0] for name in arm.joint_names])
+    follower = arm.gripper.follower
+    mirrored = None if follower is None else model.joint(follower).qposadr[0]
+
+    def place(data: mujoco.MjData, row: Float[np.ndarray, "joints"]) -> None:
+        position = np.append(row[:-1], arm.position(row[-1]))
+        data.qpos[columns] = position
+        if mirrored is not None:
+            data.qpos[mirrored] = position[-1]
+
+    return place
 
 
 def tip_site(model: mujoco.MjModel) -> int:

@@ -32,6 +32,7 @@ from regrasp.sim2real.scores import (
     ranks,
 )
 from regrasp.sim2real.tables import aligned
+from regrasp.sim2real.units import ReadConfig
 
 EVERY = 10
 """Scores are taken at every so many samples: neighbours say the same."""
@@ -158,6 +159,7 @@ def measure_coverage(
     table: str | Path | None = None,
     members: int = 32,
     seed: int = 0,
+    read: ReadConfig = ReadConfig(),  # noqa: B008
 ) -> tuple[Coverage, Example]:
     """Hold a randomisation against recordings.
 
@@ -170,6 +172,7 @@ def measure_coverage(
         table: file of a randomisation, such as a fitted one; None for `arm_table`.
         members: draws for each recording.
         seed: of the draws.
+        read: what the recordings do not say themselves.
 
     Raises:
         InputError: an unknown arm, a refused log, a bad file, too few members.
@@ -183,7 +186,7 @@ def measure_coverage(
         used, name = arm_table(model), "default"
     else:
         (model, used), name = read_table(table, model), str(table)
-    logs = read_logs(paths, model)
+    logs = read_logs(paths, model, read)
     simulate = table_replay(model, used, TIMESTEP_S)
     ensemble = draw_ensemble(logs, model, used, members, seed, simulate)
     nominal = replay(logs, model, timestep_s=TIMESTEP_S)

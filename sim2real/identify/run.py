@@ -35,6 +35,7 @@ from regrasp.sim2real.identify.uncertainty import (
 from regrasp.sim2real.log import Log
 from regrasp.sim2real.readers import read_logs
 from regrasp.sim2real.replay import replay
+from regrasp.sim2real.units import ReadConfig
 
 Tell = Callable[[int, int, str], None]
 NOMINAL = IdentifyConfig()
@@ -135,6 +136,7 @@ def identify(
     config: IdentifyConfig = NOMINAL,
     candidates: Iterable[str | Path] = (),
     tell: Tell = lambda done, total, note: None,
+    read: ReadConfig = ReadConfig(),  # noqa: B008
 ) -> Identified:
     """Fit an arm's servos to recordings and write the parameter file.
 
@@ -145,13 +147,14 @@ def identify(
         config: settings.
         candidates: recordings whose commands may be recorded next, to be ranked.
         tell: called with steps done, steps in all, and a note.
+        read: what the recordings do not say themselves.
 
     Raises:
         InputError: bad recordings, or an arm or settings that do not exist.
     """
     nominal = load_arm(arm)
-    logs = read_logs(paths, nominal)
-    others = read_logs(candidates, nominal) if (candidates := list(candidates)) else []
+    logs = read_logs(paths, nominal, read)
+    others = read_logs(candidates, nominal, read) if (candidates := list(candidates)) else []
     kept = None if out is None else Path(out).with_name(Path(out).name + ".partial.json")
     found = identify_logs(logs, nominal, config, others, tell, kept)
     if out is not None:

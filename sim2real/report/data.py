@@ -75,6 +75,10 @@ class Run:
     gap: Gap | None
     replay: bytes | None
     """Drawing of a replay, SVG."""
+    film: bytes | None = None
+    """Film of a recording beside its replay, MP4."""
+    filmed: Table | None = None
+    """What it shows, or why there is none."""
     coverage: dict[str, Any] | None = None
     """What `Coverage.to_json` gave."""
     coverage_replay: bytes | None = None
@@ -111,6 +115,7 @@ def read_run(folder: Path) -> Run:
     facts, demos = folder / "run.json", folder / "demos" / "meta" / "demonstrations.json"
     gap, replay = folder / "gap.json", folder / "gap_replay.svg"
     coverage, covered = folder / "coverage.json", folder / "coverage_replay.svg"
+    film, filmed = folder / "gap_film.mp4", folder / "gap_film.json"
     videos = {policy: folder / "video" / f"{policy}.mp4" for policy in POLICIES}
     return Run(
         facts=_facts(table_in(facts, "record of the run") if facts.exists() else Table({}, facts)),
@@ -121,6 +126,8 @@ def read_run(folder: Path) -> Run:
         videos={policy: _video(path) for policy, path in videos.items() if path.exists()},
         gap=_gap(gap) if gap.exists() else None,
         replay=bytes_in(replay) if replay.exists() else None,
+        film=_video(film) if film.exists() else None,
+        filmed=table_in(filmed, "description of a film") if filmed.exists() else None,
         coverage=table_in(coverage, "coverage").values if coverage.exists() else None,
         coverage_replay=bytes_in(covered) if covered.exists() else None,
     )

@@ -10,7 +10,7 @@ from regrasp.sim2real.causes import LEAST
 from regrasp.sim2real.gap import Gap
 from regrasp.sim2real.report import words
 from regrasp.sim2real.report.data import Run
-from regrasp.sim2real.report.markup import Html, drawing, figure, join, table, tag
+from regrasp.sim2real.report.markup import Html, drawing, figure, join, table, tag, video
 from regrasp.sim2real.report.results import absent
 
 WRONG = {
@@ -182,9 +182,39 @@ def _gap_parts(run: Run, gap: Gap) -> list[Html]:
         figure(drawing(run.replay, "replay", replay_alt), replay_caption)
         if run.replay
         else absent(run, "No replay has been drawn.", "gap"),
+        *_film_parts(run),
         *(_detail_parts(gap, gap.detail) if gap.detail else []),
         _recording_table(gap),
     ]
+
+
+def _film_parts(run: Run) -> list[Html]:
+    """The film of a recording beside its replay, or why there is none."""
+    filmed = run.filmed
+    why = None if filmed is None else filmed.text("skipped")
+    if run.film is None:
+        said = f"There is no film: {why}." if why else "No recording has been filmed: "
+        command = [] if why else [tag("code", "regrasp gap LOGS --out FOLDER"), "."]
+        return [tag("p", join([said, *command]), class_="missing")]
+    caption = (
+        "The arm where it was measured, and the simulated one under the same commands, with the "
+        "recorded one in blue; below, how far each joint is off."
+    )
+    if filmed is not None:
+        begin, length, off, tip = (
+            words.figure(filmed.number(key), form, f"\u00a0{unit}")
+            for key, form, unit in (
+                *(("start_s", ".1f", "s"), ("seconds", ".1f", "s")),
+                *(("rmse_rad", ".4f", "rad"), ("tip_mm", ".1f", "mm")),
+            )
+        )
+        name = words.plain(filmed.text("recording") or "a recording").capitalize()
+        caption = (
+            f"{name}, the {length} from {begin} on, in which its replay is furthest off: {off} over the "
+            f"joints and {tip} at the end effector (root mean square). {caption}"
+        )
+    film = video(run.film, "A recording beside its replay in simulation")
+    return [tag("h3", "What it looks like"), tag("div", figure(film, caption), class_="film")]
 
 
 def _detail_parts(gap: Gap, detail: Mapping[str, Any]) -> list[Html]:

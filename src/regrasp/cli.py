@@ -291,31 +291,91 @@ def logs(
         sys.exit(1)
 
 
+@dataclass(frozen=True)
+class Recordings:
+    """Recordings of an arm, how they are read, and the figures that the simulated arm has."""
+
+    logs: tyro.conf.Positional[list[Path]]
+    """Recordings, or folders of them."""
+    arm: str = "so101"
+    """Name of the arm that was recorded."""
+    params: str | None = None
+    """Fitted parameters, by file or by name; the nominal ones if not given."""
+    read: Flat[ReadConfig] = field(default_factory=ReadConfig)
+    """What the recordings do not say themselves."""
+
+    def model(self) -> Any:
+        """The arm with these figures."""
+        from regrasp.assets.arm import load_arm
+        from regrasp.sim2real import with_params
+
+        nominal = load_arm(self.arm)
+        return nominal if self.params is None else with_params(nominal, self.params)
+
+
 def gap(
-    logs: tyro.conf.Positional[list[Path]],
-    arm: str = "so101",
-    params: str | None = None,
+    recorded: Flat[Recordings],
     brief: bool = False,
     out: Path | None = None,
+    recording: str | None = None,
+    video: bool = True,
     json: bool = False,
 ) -> None:
     """Measure how far a simulated arm is from recordings of a real one, where, and why.
 
     Args:
-        logs: Recordings, or folders of them.
-        arm: Name of the arm that was recorded.
-        params: Fitted parameters, by file or by name; the nominal ones if not given.
+        recorded: Of what.
         brief: Only the table: no intervals, horizons, frequencies, regimes and causes.
-        out: A folder for the figures and drawings, from which `regrasp report --folder` makes a page.
+        out: A folder for figures, drawings and a film, from which `regrasp report --folder` makes a page.
+        recording: Name of the recording to film; by default the one that is furthest off.
+        video: Film it; --no-video where nothing can be drawn.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.sim2real import measure_gap
     from regrasp.sim2real.kept import keep_gap
 
-    found = measure_gap(logs, arm, params, detail=not brief)
+    logs, read = recorded.logs, recorded.read
+    found = measure_gap(logs, recorded.arm, recorded.params, detail=not brief, read=read)
     if out is not None:
-        keep_gap(out, found, logs)
+        with _bars() as progress:
+            keep_gap(out, found, logs, read, recording, video, progress("film"))
     _answer(json, found.to_json(), str(found))
+
+
+def film(
+    recorded: Flat[Recordings],
+    out: Path,
+    recording: str | None = None,
+    seconds: float = 12.0,
+    json: bool = False,
+) -> None:
+    """Film a recording beside its replay in simulation, where the two are furthest apart.
+
+    Args:
+        recorded: Of what.
+        out: The file to write, .mp4.
+        recording: Name of the recording; by default the one that is furthest off.
+        seconds: Longest stretch to show (s).
+        json: Print one JSON document on stdout, everything else on stderr.
+    """
+    from dataclasses import asdict
+
+    from regrasp.envs.render import check_rendering
+    from regrasp.sim2real import read_logs, replay
+    from regrasp.sim2real.film import film_replay, off_by, which
+
+    if out.suffix != ".mp4":
+        raise InputError(f"out {out}: choose a name that ends in .mp4")
+    check_rendering()
+    arm = recorded.model()
+    logs = read_logs(recorded.logs, arm, recorded.read)
+    which(logs, [0.0] * len(logs), recording)
+    simulated = replay(logs, arm)
+    shown = which(logs, [off_by(*one) for one in zip(logs, simulated, strict=True)], recording)
+    with _bars() as progress:
+        found = film_replay(logs[shown], simulated[shown], arm, out, seconds, progress("film"))
+    said = f"{found.recording}, {found.seconds:.1f} s from {found.start_s:.1f} s on: {found.rmse_rad:.4f} rad"
+    _answer(json, {"film": str(out), **asdict(found)}, f"{out}: {said}, {found.tip_mm:.1f} mm off")
 
 
 def open_loop(
@@ -352,10 +412,8 @@ def open_loop(
 
 
 def fit(
-    logs: tyro.conf.Positional[list[Path]],
+    recorded: Flat[Recordings],
     out: Path,
-    arm: str = "so101",
-    params: str | None = None,
     config: Flat[FitConfig] = FitConfig(),
     json: bool = False,
 ) -> None:
@@ -364,32 +422,27 @@ def fit(
     Keep some recordings back, and hold the fit against them with `regrasp coverage --table OUT`.
 
     Args:
-        logs: Recordings, or folders of them.
+        recorded: What it is fitted to; its factors are relative to the arm's parameters.
         out: The file to write, a table.
-        arm: Name of the arm that was recorded.
-        params: Parameters that factors are relative to; the nominal ones if not given.
         config: How.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.assets.arm import load_arm
-    from regrasp.sim2real import read_logs, with_params
+    from regrasp.sim2real import read_logs
     from regrasp.sim2real.fit import changed, fit_table
 
-    nominal = load_arm(arm)
-    model = nominal if params is None else with_params(nominal, params)
-    read = read_logs(logs, model)
+    nominal, model = load_arm(recorded.arm), recorded.model()
+    logs = read_logs(recorded.logs, model, recorded.read)
     with _bars() as progress:
         found = fit_table(
-            read, model, config, servos=changed(nominal, model), progress=progress("fit")
+            logs, model, config, servos=changed(nominal, model), progress=progress("fit")
         )
     found.write(out, nominal)
     _answer(json, {"table": str(out), **found.to_json()}, f"{found}\n{out}")
 
 
 def coverage(
-    logs: tyro.conf.Positional[list[Path]],
-    arm: str = "so101",
-    params: str | None = None,
+    recorded: Flat[Recordings],
     table: Path | None = None,
     members: int = 32,
     seed: int = 0,
@@ -399,9 +452,7 @@ def coverage(
     """Ask whether recordings could be draws of a randomisation: too narrow, too wide, biased or right.
 
     Args:
-        logs: Recordings, or folders of them.
-        arm: Name of the arm that was recorded.
-        params: Fitted parameters, by file or by name; the nominal ones if not given.
+        recorded: Of what.
         table: A randomisation, such as `regrasp fit` writes; the default one of an arm if not given.
         members: Draws for each recording.
         seed: Of the draws.
@@ -411,7 +462,9 @@ def coverage(
     from regrasp.sim2real.kept import keep_coverage
     from regrasp.sim2real.measure_coverage import measure_coverage
 
-    found, drawn = measure_coverage(logs, arm, params, table, members, seed)
+    found, drawn = measure_coverage(
+        recorded.logs, recorded.arm, recorded.params, table, members, seed, recorded.read
+    )
     if out is not None:
         keep_coverage(out, found, drawn)
     _answer(json, found.to_json(), str(found))
@@ -422,6 +475,7 @@ def identify(
     out: Path,
     arm: str = "so101",
     candidates: tuple[Path, ...] = (),
+    read: Flat[ReadConfig] = ReadConfig(),
     config: Flat[IdentifyConfig] = IdentifyConfig(),
     json: bool = False,
 ) -> None:
@@ -435,13 +489,14 @@ def identify(
         out: Parameter file to write.
         arm: Name of the arm that was recorded.
         candidates: Recordings whose motions could be recorded next: ranked by what they would add.
+        read: What the recordings do not say themselves.
         config: How.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.sim2real.identify import identify
 
     with _bars() as progress:
-        found = identify(logs, arm, out, config, candidates, progress("identify"))
+        found = identify(logs, arm, out, config, candidates, progress("identify"), read)
     _answer(json, {**found.to_json(), "out": str(out)}, f"{found}\n{out}")
 
 
@@ -550,6 +605,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "eval": eval_,
     "logs": logs,
     "gap": gap,
+    "film": film,
     "coverage": coverage,
     "open-loop": open_loop,
     "fit": fit,

@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode
 from regrasp.envs import BatchEnv, Executor, Snapshot, load_task, role_key
 from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
-from regrasp.files import read_json, whole, write_json
+from regrasp.files import read_json, write_json
 from regrasp.randomization import Table, randomizer_for
 from regrasp.rl.bundle import export, load_bundle
 from regrasp.rl.clone import SOURCES, CloneConfig, Samples, clone, policy_for, samples
@@ -185,12 +185,12 @@ class Road:
                 made.append(path)
         return made
 
-    def compare(self) -> list[dict[str, str]]:
+    def compare(self, video: bool = True) -> list[dict[str, str]]:
         """Measure the gap on recordings of a real arm, where there are some; return what was skipped."""
-        from regrasp.sim2real import find_data
+        from regrasp.sim2real import find_data, measure_gap
+        from regrasp.sim2real.kept import FILMED, keep_gap
 
-        path = self.folder / "gap.json"
-        if path.exists():
+        if all((self.folder / name).exists() for name in ("gap.json", FILMED)):
             return []
         data = find_data()
         recordings = data / "sage_so101" if data else None
@@ -202,7 +202,14 @@ class Road:
                 }
             ]
         with self._clock("gap"):
-            self._measure(recordings, path)
+            gap = measure_gap([recordings])
+            keep_gap(
+                self.folder,
+                gap,
+                [recordings],
+                video=video,
+                progress=self.progress("film of the gap"),
+            )
         return []
 
     def report(self) -> Path:
@@ -243,7 +250,7 @@ class Road:
         found = self.judge(judge)
         if video:
             self.videos()
-        skipped += self.compare()
+        skipped += self.compare(video)
         for part in skipped:
             say(f"skipped {part['what']}: {part['why']}")
         self.describe(command, skipped)
@@ -286,25 +293,6 @@ class Road:
         self._keep(stage, config)
         with self._clock(stage):
             return make(shown, folder, config, self.progress(stage))
-
-    def _measure(self, recordings: Path, path: Path) -> None:
-        from regrasp.assets import load_arm
-        from regrasp.sim2real import measure_gap, read_logs, replay
-        from regrasp.sim2real.plots import draw_gap, draw_replay
-
-        arm = load_arm("so101")
-        gap = measure_gap([recordings])
-        log = next(
-            log for log in read_logs([recordings], arm) if log.name in ("multisine", "end_effector")
-        )
-        drawings = {
-            "gap_bars.svg": draw_gap(gap),
-            "gap_replay.svg": draw_replay(log, replay([log], arm)[0]),
-        }
-        for name, drawing in drawings.items():
-            with whole(self.folder / name) as temporary:
-                temporary.write_bytes(drawing)
-        write_json(path, gap.to_json())
 
     def _settled(self, stage: str, config: Any) -> bool:
         """Whether a stage was started before, with these settings.
