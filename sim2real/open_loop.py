@@ -221,13 +221,20 @@ class OpenLoop:
     def _limit_line(self) -> str:
         many = self.steps * len(self.joints)
         said = []
-        for what, name in (("beyond the range", "beyond_range"), ("too fast", "too_fast")):
+        for what, name, most in (
+            ("beyond the range", "beyond_range", "furthest"),
+            ("too fast", "too_fast", "fastest"),
+        ):
             own, logged = (
                 sum(getattr(joint, key) for joint in self.joints.values())
                 for key in (name, f"{name}_logged")
             )
-            which = [n for n, joint in self.joints.items() if getattr(joint, name)]
-            at = f", at {', '.join(which)}" if which else ""
+            which = [
+                f"{n} ({getattr(joint, most):.2g})"
+                for n, joint in self.joints.items()
+                if getattr(joint, name)
+            ]
+            at = f", at most: {', '.join(which)}" if which else ""
             said.append(f"{own} actions {what} ({own / many:.2%}; logged {logged}){at}")
         return f"limits: {'; '.join(said)}"
 

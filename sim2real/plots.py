@@ -17,7 +17,7 @@ from regrasp.sim2real.scores import band
 Format = Literal["svg", "png"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers; line styles differ as well.
-COMMAND, REAL, SIMULATED, BAND = "#777777", "#0072B2", "#D55E00", "#F3D3BD"
+COMMAND, REAL, SIMULATED, BAND = "#777777", "#0072B2", "#D55E00", "#F2B990"
 INK, GRID = "#333333", "#dddddd"
 
 
@@ -40,16 +40,17 @@ def draw_replay(
     rows = lively(log, seconds)
     ends = None if members is None else band(members[:, rows])
     t = log.t[rows] - log.t[0]
+    name_of_model = "simulation" if ends is None else "nominal simulation"
     figure, panels = _figure(8.0, 4.6, 2, -(-len(log.joints) // 2))
     for i, (panel, name) in enumerate(zip(panels, log.joints, strict=False)):
         gripper = i == len(log.joints) - 1
         if ends is not None:
-            panel.fill_between(
-                t, ends[0][:, i], ends[1][:, i], color=BAND, lw=0, label="randomised, central 90 %"
-            )
+            # With an edge: a band may be as narrow as a line.
+            low, high = ends[0][:, i], ends[1][:, i]
+            panel.fill_between(t, low, high, color=BAND, lw=0.8, label="randomised, central 90 %")
         panel.step(t, log.cmd[rows, i], where="post", color=COMMAND, lw=1, ls="--", label="command")
         panel.plot(t, log.q[rows, i], color=REAL, lw=1.6, label="real arm")
-        panel.plot(t, simulated[rows, i], color=SIMULATED, lw=1.3, ls="-.", label="simulation")
+        panel.plot(t, simulated[rows, i], color=SIMULATED, lw=1.2, ls="-.", label=name_of_model)
         panel.set_title(plain(name), fontsize=9, color=INK, loc="left")
         panel.set_ylabel("opening (0..1)" if gripper else "rad", fontsize=8, color=INK)
         panel.set_xlim(t[0], t[-1])
@@ -78,9 +79,10 @@ def draw_gap(gap: Gap, form: Format = "svg") -> bytes:
     for panel, part in ((arm, slice(0, -1)), (gripper, slice(-1, None))):
         dress(panel)
         places = np.arange(len(names[part]))
-        _bars(panel, places - 0.2, real[part], SIMULATED, "simulation against real arm")
+        beside = 0.2 if gap.floor.pairs else 0.0
+        _bars(panel, places - beside, real[part], SIMULATED, "simulation against real arm")
         if gap.floor.pairs:
-            _bars(panel, places + 0.2, floor[part], REAL, "real arm's own noise")
+            _bars(panel, places + beside, floor[part], REAL, "real arm's own noise")
         panel.set_xticks(places, [plain(name) for name in names[part]], fontsize=8)
         panel.tick_params(axis="x", length=0)
         panel.grid(False, axis="x")

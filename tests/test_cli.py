@@ -73,8 +73,8 @@ def run_folder(finished, here: Path) -> Path:
         ("runn transfer_cube", "unknown verb 'runn': did you mean 'run'?"),
         (
             "frobnicate",
-            "choose one of certify, clone, coverage, demos, eval, export, fit, gap, generate, identify, "
-            "improve, logs, plot, randomization, report, retime, run",
+            "choose one of certify, clone, coverage, demos, eval, export, film, fit, gap, generate, "
+            "identify, improve, logs, open-loop, plot, randomization, report, retime, run",
         ),
         ("certify --tasks transfer_cub", "unknown task 'transfer_cub': did you mean"),
         (

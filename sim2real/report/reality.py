@@ -150,7 +150,10 @@ def _steps(gap: Gap | None, coverage: Mapping[str, Any] | None) -> list[object]:
             )
     if coverage is not None:
         advised = [
-            f["words"] for j in coverage["joints"].values() for f in j["fields"] if f["words"]
+            words.plain(f["words"])
+            for j in coverage["joints"].values()
+            for f in j["fields"]
+            if f["words"]
         ]
         steps += [f"{one[0].upper()}{one[1:]}." for one in dict.fromkeys(advised)][:6]
         if coverage["verdict"] != "right":
