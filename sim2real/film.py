@@ -22,7 +22,7 @@ from regrasp.sim2real.log import Log
 from regrasp.sim2real.metrics import errors
 from regrasp.sim2real.plots import GRID, INK, REAL, dress, plain
 
-SECONDS = 12.0
+SECONDS = 10.0
 """Longest stretch that is shown."""
 FPS = 20
 LOSS = 28

@@ -13,6 +13,7 @@ from regrasp.errors import InputError
 from regrasp.sim2real.log import Log, Refused
 from regrasp.sim2real.metrics import MAX_LAG_S, lag_s
 from regrasp.sim2real.readers import look
+from regrasp.sim2real.tables import aligned
 from regrasp.sim2real.units import ReadConfig
 
 MOVES = 0.05
@@ -72,6 +73,7 @@ class Found:
             "comparable": self.comparable,
             "velocities": log.qd is not None,
             "cameras": {name: [len(one), *one.shape] for name, one in log.images.items()},
+            "observed": {n: list(v.shape[1:]) for n, v in log.observed.items()},
             "lag_s": self.lag_s,
             "lags_s": self.lags_s,
             "notes": list(log.notes),
@@ -103,8 +105,10 @@ class Survey:
     def __str__(self) -> str:
         parts = []
         if self.found:
-            parts += aligned([HEAD, *(_row(one) for one in self.found)])
+            parts += aligned([HEAD, *(_row(one) for one in self.found)], left=2)
             parts += _grouped("joints", [_joints(one.log) for one in self.found], self.found)
+            objects = [one for one in self.found if one.log.observed]
+            parts += _grouped("seen", [", ".join(o.log.observed) for o in objects], objects)
             parts += _grouped("clock", [one.log.clock for one in self.found], self.found)
             for title, pick in (("note", lambda one: one.log.notes), ("odd", lambda one: one.odd)):
                 texts = [(text, one) for one in self.found for text in pick(one)]
@@ -299,15 +303,3 @@ def _grouped(title: str, texts: Sequence[str], of: Sequence[Found]) -> list[str]
 
 def _names(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) < 4 else f"{names[0]} and {len(names) - 1} others"
-
-
-def aligned(rows: Sequence[tuple[str, ...]], left: int = 2) -> list[str]:
-    """Rows as lines, the first `left` columns flush left and the others flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -346,7 +346,7 @@ def film(
     recorded: Flat[Recordings],
     out: Path,
     recording: str | None = None,
-    seconds: float = 12.0,
+    seconds: float = 10.0,
     json: bool = False,
 ) -> None:
     """Film a recording beside its replay in simulation, where the two are furthest apart.

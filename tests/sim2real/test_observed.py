@@ -12,6 +12,7 @@ from regrasp.rl.lerobot_write import write as write_frames
 from regrasp.sim2real.log import Log
 from regrasp.sim2real.readers import look
 from regrasp.sim2real.readers.joints import terms
+from regrasp.sim2real.survey import survey
 from regrasp.sim2real.units import ReadConfig
 
 PLAIN = ReadConfig(angles="rad", grippers="opening")
@@ -62,6 +63,8 @@ def test_tables_may_hold_what_was_observed_of_objects(tmp_path, suffix):
         ]
         path.write_text("\n".join(lines))
     (log,) = logs_of(path)
+    assert survey([path], config=PLAIN).to_json()["logs"][0]["observed"] == {"cube_pos": [3]}
+    assert "seen     a: cube_pos" in str(survey([path], config=PLAIN))
     assert set(log.observed) == {"cube_pos"}
     np.testing.assert_array_equal(log.observed["cube_pos"], cube)
     np.testing.assert_array_equal(log.stretch(slice(10, 75)).observed["cube_pos"], cube[10:75])

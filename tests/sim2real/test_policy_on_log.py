@@ -39,17 +39,30 @@ CHUNK = 6
 def bundle(tmp_path_factory):
     """Makes bundles of a policy that answers with a plan that it observes, and adds something to it."""
 
-    def make(offset: float = 0.0, execute: int = 2, ensemble: float | None = 0.1, **meta) -> Path:
-        shape = ["rows", CHUNK, 14]
+    def make(
+        offset: float = 0.0,
+        execute: int = 2,
+        ensemble: float | None = 0.1,
+        term: str = "plan",
+        **meta,
+    ) -> Path:
+        shape, seen = ["rows", CHUNK, 14], [CHUNK, 14] if term == "plan" else [1, 14]
         graph = helper.make_graph(
-            [helper.make_node("Add", ["obs_plan", "offset"], ["chunk"])],
+            [
+                # One action is played throughout the chunk.
+                helper.make_node("Tile", [f"obs_{term}", "times"], ["tiled"]),
+                helper.make_node("Add", ["tiled", "offset"], ["chunk"]),
+            ],
             "plan",
             [
-                helper.make_tensor_value_info("obs_plan", TensorProto.FLOAT, shape),
+                helper.make_tensor_value_info(f"obs_{term}", TensorProto.FLOAT, ["rows", *seen]),
                 helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["rows", 1]),
             ],
             [helper.make_tensor_value_info("chunk", TensorProto.FLOAT, shape)],
-            [helper.make_tensor("offset", TensorProto.FLOAT, [1], [offset])],
+            [
+                helper.make_tensor("offset", TensorProto.FLOAT, [1], [offset]),
+                helper.make_tensor("times", TensorProto.INT64, [3], [1, CHUNK // seen[0], 1]),
+            ],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=9)
         weights = model.SerializeToString()
@@ -59,7 +72,7 @@ def bundle(tmp_path_factory):
         document = {
             "format": 2,
             "task": "transfer_cube",
-            "observations": [{"name": "plan", "unit": "1", "shape": [CHUNK, 14]}],
+            "observations": [{"name": term, "unit": "1", "shape": seen}],
             "action": {"names": list(NAMES)},
             "rate_hz": 50.0,
             "chunk": CHUNK,
@@ -169,6 +182,14 @@ def test_jumps_are_too_fast_where_the_motor_is_known(bundle):
     found, _ = judged(newest, replace(log, observed={"plan": np.repeat(cmd[:, None], CHUNK, 1)}))
     assert found.joints[names[0]].too_fast == 1
     assert found.joints[names[0]].fastest > 3.14
+
+
+def test_a_policy_that_holds_the_last_command_is_as_far_off_as_holding_it(bundle):
+    """It observes nothing but what every log of two arms gives."""
+    found, _ = judged(bundle(term="target"), make_log(0, observed={}), make_log(1, observed={}))
+    for one in found.look_ahead:
+        assert one.error.rmse == pytest.approx(one.holding.rmse, rel=1e-4)
+        assert one.error.mae_interval == pytest.approx(one.holding.mae_interval, rel=1e-4)
 
 
 def test_neither_order_nor_repetition_of_logs_matters(bundle):
