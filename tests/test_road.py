@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.recordings import write_sage
 
 from regrasp import road
 from regrasp.envs import BatchEnv, Executor, Snapshot
@@ -88,6 +89,25 @@ def test_finished_stages_are_not_done_again(run: Road):
     assert [run.spent()[stage] for stage in ("clone", "improve")] == [
         spent[stage] for stage in ("clone", "improve")
     ]
+
+
+def test_recordings_are_compared_once_and_what_is_lost_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_sage(tmp_path / "data" / "sage_so101" / "wave")
+    monkeypatch.setenv("REGRASP_DATA", str(tmp_path / "data"))
+    road = Road("transfer_cube", 0, tmp_path / "run")
+    assert road.compare(video=False) == []
+    assert (tmp_path / "run" / "gap_replay.svg").exists()
+    assert not (tmp_path / "run" / "gap_film.mp4").exists()
+    before = everything(road.folder)
+    road.compare(video=False)
+    assert everything(road.folder) == before
+    (road.folder / "gap_film.json").unlink()
+    road.compare(video=False)
+    again = everything(road.folder)
+    del before["seconds.json"], again["seconds.json"]
+    assert {k: v[1] for k, v in again.items()} == {k: v[1] for k, v in before.items()}
 
 
 def test_a_lost_stage_is_made_again_the_same(run: Road):
