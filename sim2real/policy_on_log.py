@@ -27,6 +27,8 @@ from regrasp.sim2real.units import ReadConfig
 
 RATE_TOLERANCE = 0.2
 """A log whose rate is off the policy's by more is refused: an ALOHA's loop of 50 Hz may run at 42."""
+LONGEST_GAP = 5
+"""Control steps without a sample; over a longer gap measurements would be made up."""
 WARM_UP = 20
 """Chunks that are asked for before any is timed."""
 MAX_CHUNK_NUMBERS = 2**26
@@ -124,6 +126,13 @@ def observations(
             f"log {log.name} has {rate:.3g} Hz, the policy acts at {wanted:.3g}: give --resample, which "
             f"interpolates what was measured and holds commands, or logs at its rate"
         )
+    steps_between = np.diff(log.t) / robot.period_s
+    if steps_between.max() > max(LONGEST_GAP, 2 * log.period_s / robot.period_s):
+        row = int(np.argmax(steps_between))
+        raise InputError(
+            f"log {log.name} has a gap of {log.t[row + 1] - log.t[row]:.3g} s at "
+            f"{log.t[row] - log.t[0]:.2f} s, in which the policy would observe nothing: cut it there"
+        )
     steps = int(log.duration_s / robot.period_s) + 1
     if steps * runner.chunk * robot.workcell.action_size > MAX_CHUNK_NUMBERS:
         raise InputError(f"log {log.name} has {steps} control steps, too many at once: split it")
@@ -152,6 +161,9 @@ def run(log: Log, obs: dict[str, Float[np.ndarray, "time *shape"]], runner: Runn
         log: at the policy's control steps.
         obs: what it observes at each.
         runner: the policy; its noise is 0, the middle of what it would do.
+
+    Raises:
+        InputError: it answers with something else than chunks of actions.
     """
     steps = [{name: values[k] for name, values in obs.items()} for k in range(len(log.t))]
     for step in steps[:WARM_UP]:
@@ -162,6 +174,14 @@ def run(log: Log, obs: dict[str, Float[np.ndarray, "time *shape"]], runner: Runn
         chunks.append(runner.act(step))
         seconds[k], busy[k] = time.perf_counter() - started, time.thread_time() - worked
     asked = np.stack(chunks).astype(np.float64)
+    wanted = (len(steps), runner.chunk, len(log.joints))
+    if asked.shape != wanted or not np.isfinite(asked).all():
+        what = (
+            "numbers that are not finite" if asked.shape == wanted else f"shape {asked.shape[1:]}"
+        )
+        raise InputError(
+            f"the policy answers to log {log.name} with {what}, needs chunks {wanted[1:]}: export it again"
+        )
     return Run(log, asked, played(asked, runner.execute, runner.ensemble), seconds, busy)
 
 

@@ -319,6 +319,22 @@ def test_logs_of_another_robot_shape_or_kind_are_refused(bundle, tmp_path):
         policy_on_logs(bundle(), [])
 
 
+def test_gaps_are_not_filled(bundle):
+    log = make_log()
+    rows = np.r_[0:50, 80:150]
+    gappy = replace(log, **{k: getattr(log, k)[rows] for k in ("t", "cmd", "q")}, observed={})
+    for resample in (False, True):
+        with pytest.raises(InputError, match=r"gap of 0\.62 s at 0\.98 s"):
+            judged(bundle(term="target"), gappy, resample=resample)
+
+
+def test_answers_that_are_no_chunks_are_refused(bundle):
+    with pytest.raises(InputError, match="not finite"):
+        judged(bundle(np.inf), make_log())
+    with pytest.raises(InputError, match=r"shape \(6, 14\), needs chunks \(5, 14\)"):
+        judged(bundle(chunk=5), make_log())
+
+
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_bundle_that_says_nonsense_is_refused_by_name(bundle, data):
