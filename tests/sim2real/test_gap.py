@@ -1,7 +1,6 @@
 """The gap: its figures, its contract, parameters, and the recordings' known numbers."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -148,9 +147,7 @@ def test_the_data_folder_can_be_named(tmp_path, monkeypatch):
 
 
 def test_stock_gap_of_the_recordings_is_the_known_one(data, arm):
-    start = time.perf_counter()
     logs = read_logs([data / "sage_so101"], arm)
-    assert time.perf_counter() - start < 15, "reading is meant to take about two seconds"
     assert len(logs) == 36
     # The shorter half: as good a check, and twice as fast.
     logs = sorted(logs, key=lambda log: log.duration_s)[:18]
