@@ -66,6 +66,7 @@ def export(
         "execute": policy.executor.execute,
         "ensemble": policy.ensemble,
         "noise_size": policy.noise_size,
+        "noise": policy.noise,
         "basis": policy.basis.tolist(),
         "family": type(policy).__name__,
         "provenance": {"regrasp": version("regrasp"), **provenance},

@@ -74,10 +74,12 @@ class ImproveConfig:
     """What a success loses that takes the whole horizon; 0: success is all that counts."""
     noise: Noise = field(default_factory=Noise)
     """How the policy explores."""
+    noisy: bool = False
+    """The result acts with this noise, too: where one look is not enough, trying is a skill."""
     update: SurrogateConfig = field(default_factory=SurrogateConfig)
     """How decisions change it."""
     judge_every: int = 10
-    """Iterations between judgements without noise, on starts kept for that."""
+    """Iterations between judgements, on starts kept for that."""
     judge_episodes: int = 512
     """Episodes of a judgement."""
     goal: float = 1.0
@@ -94,6 +96,8 @@ class ImproveConfig:
             raise InputError(
                 f"speed {self.speed} and lag_ms {self.lag_ms}: choose 1 <= speed <= 4 and lag_ms >= 0"
             )
+        if self.noisy and self.residual:
+            raise InputError("noisy with residual: corrections act without noise; choose either")
         if self.groups < 0 or self.fresh < 0 or self.places < 0 or self.tries < 2:
             raise InputError(
                 f"groups {self.groups}, tries {self.tries}, fresh {self.fresh} and places {self.places}: "
@@ -154,6 +158,8 @@ def improved(
     """What is changed of a policy, and its first parameters: itself, or corrections on top of it."""
     if config.speed != 1:
         policy = policy.faster(config.speed, config.lag_ms / 1000 / control_dt_s)
+    if config.noisy:
+        policy = policy.noisy(config.noise)
     if not config.residual:
         return policy, params
     return ResidualPolicy.on(policy, params, jax.random.key(config.seed))
@@ -447,13 +453,15 @@ class Improver:
     # ---- judging ----
 
     def _judge(self) -> Rate:
-        """Play starts that are kept for it, without noise; remember the best weights."""
+        """Play starts that are kept for it, as the result will; remember the best weights."""
         env, config, net = self._env, self._config, self._state.weights.mean
         params, success = self._params(net), []
 
+        key, shape = jax.random.key(config.seed), (env.num_envs, self._policy.noise_size)
+
         def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
-            del decision
-            noise = np.zeros((env.num_envs, self._policy.noise_size), np.float32)
+            drawn = jax.random.normal(jax.random.fold_in(key, decision), shape)
+            noise = np.float32(self._policy.noise) * np.asarray(drawn)
             return np.asarray(self._act(params, self._flat(obs), noise))
 
         for first in range(0, config.judge_episodes, env.num_envs):

@@ -69,6 +69,11 @@ class Runner:
         return int(self.meta["noise_size"])
 
     @property
+    def noise(self) -> float:
+        """Scale of the noise that it acts with: 1 for a policy that tries, 0 for most."""
+        return float(self.meta.get("noise", 0.0))
+
+    @property
     def chunk(self) -> int:
         """Actions in a chunk."""
         return int(self.meta["chunk"])
@@ -159,13 +164,15 @@ class Runner:
 class Player:
     """Plays the chunks of a policy on one robot, in the way that it was trained to be played."""
 
-    def __init__(self, runner: Runner):
+    def __init__(self, runner: Runner, seed: int = 0):
         """Begin an episode.
 
         Args:
             runner: whose chunks are played.
+            seed: of the noise, for a policy that acts with some.
         """
         self.runner = runner
+        self._rng = np.random.default_rng(seed)
         self.reset()
 
     def reset(self) -> None:
@@ -186,7 +193,8 @@ class Player:
         if step % runner.execute == 0:
             if runner.ensemble is None:
                 self._asked.clear()
-            self._asked.append((step, runner.act(obs)))
+            noise = runner.noise * self._rng.standard_normal(runner.noise_size)
+            self._asked.append((step, runner.act(obs, noise)))
         self._asked = [one for one in self._asked if step - one[0] < runner.chunk]
         weight = np.exp(-(runner.ensemble or 0.0) * np.arange(len(self._asked)))
         covering = np.stack([chunk[step - first] for first, chunk in self._asked])
@@ -235,11 +243,12 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         )
     try:
         str(meta["sha256"]["policy.onnx"])
-        fade = meta.get("ensemble")
+        fade, scale = meta.get("ensemble"), meta.get("noise", 0.0)
         sizes = [meta["noise_size"], meta["chunk"], meta["execute"]]
         for term in meta["observations"]:
             sizes += [len(term["name"]), *term["shape"]]
         sound = all(type(n) is int and n > 0 for n in sizes) and sizes[2] <= sizes[1]
+        sound &= type(scale) in (int, float) and scale in (0, 1)
         sound &= fade is None or (type(fade) in (int, float) and 0 <= fade < np.inf)
     except (KeyError, TypeError):
         sound = False

@@ -63,7 +63,7 @@ def film(
                 seed,
                 episode,
                 shoot,
-                noise=0.0,
+                noise=getattr(actor, "noise", 0.0),
             )
             ended.append(bool(outcomes.success[0]))
             last = camera.frame(0)

@@ -37,7 +37,7 @@ from regrasp.rl.clone import read_lines
 from regrasp.rl.drift import Neighbours, drift
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import PlayConfig, evaluate
-from regrasp.rl.experts import load_expert
+from regrasp.rl.experts import MANNERS, load_expert
 from regrasp.road import Road, hardware
 
 RESULTS = Path(__file__).parent / "results"
@@ -140,7 +140,7 @@ def judged(
         episodes=config.episodes,
         seed=SEED,
         labels=(policy, one.task, physics),
-        noise=0.0,
+        noise=runner.noise,
         continued=play.continued,
         progress=show(f"{one.name}: {name}"),
     )
@@ -185,26 +185,35 @@ def times_of(shown: Path) -> dict[str, float]:
     return {"median_s": float(np.median(times)), "fastest_tenth_s": float(np.median(tenth))}
 
 
-def expert_of(task: str, config: Learning) -> dict[str, Any]:
-    """The scripted expert without pauses, on the same episodes."""
-    path = config.folder / f"expert-{task}.json"
-    if not path.exists():
-        env = BatchEnv(
-            load_task(task),
-            ROWS,
-            randomizer=randomizer_for(task, "table"),
-            autoreset=AutoresetMode.DISABLED,
-        )
-        result = evaluate(
-            env,
-            load_expert(task),
-            episodes=config.episodes,
-            seed=SEED,
-            labels=("expert", task, "table"),
-            progress=show(f"expert of {task}"),
-        )
-        write_json(path, result.to_json())
-    return read_json(path, "judgement")
+def experts_of(task: str, config: Learning) -> dict[str, Any]:
+    """The scripted expert as it demonstrates, and without slips and pauses, on the same episodes."""
+    found = {}
+    for manner in MANNERS:
+        path = config.folder / f"expert-{task}-{manner}.json"
+        if not path.exists():
+            env = BatchEnv(
+                load_task(task),
+                ROWS,
+                randomizer=randomizer_for(task, "table"),
+                autoreset=AutoresetMode.DISABLED,
+            )
+            result = evaluate(
+                env,
+                load_expert(task, manner),
+                episodes=config.episodes,
+                seed=SEED,
+                labels=(f"expert, {manner}", task, "table"),
+                progress=show(f"expert of {task}, {manner}"),
+            )
+            write_json(path, {**result.to_json(), "success": result.success.tolist()})
+        found[manner] = read_json(path, "judgement")
+    return found
+
+
+def paired(one: dict[str, Any], other: dict[str, Any]) -> dict[str, int]:
+    """On the same starts: how often only the one succeeds, and only the other."""
+    mine, theirs = np.array(one["success"], bool), np.array(other["success"], bool)
+    return {"alone": int((mine & ~theirs).sum()), "other_alone": int((theirs & ~mine).sum())}
 
 
 def show(stage: str) -> Any:
@@ -233,7 +242,10 @@ def main() -> int:
             print("\n".join(f"{study}: {one.name}" for one in wanted))
             continue
         results = [run(one, config) for one in wanted]
-        experts = {task: expert_of(task, config) for task in {one.task for one in wanted}}
+        experts: dict[str, Any] = {}
+        if study == "speed":
+            experts = experts_of("transfer_cube", config)
+            beside(results, experts)
         told(study, results)
         pictures = draw(study, results, experts, config.folder)
         for picture in pictures:
@@ -241,6 +253,18 @@ def main() -> int:
         if config.update:
             keep(study, results)
     return 0
+
+
+def beside(results: list[dict[str, Any]], experts: dict[str, Any]) -> None:
+    """Add to results how the experts fared, and to judgements how they compare on the same starts."""
+    for result in results:
+        result["experts"] = {
+            manner: {k: v for k, v in found.items() if k not in ("times_s", "success")}
+            for manner, found in experts.items()
+        }
+        for one in result["judged"]:
+            if one["physics"] == "table":
+                one["paired"] = {manner: paired(one, found) for manner, found in experts.items()}
 
 
 def told(study: str, results: list[dict[str, Any]]) -> None:

@@ -114,12 +114,11 @@ def _speeds(results: Results, experts: dict[str, Any]) -> bytes:
         panel.annotate(
             label, (x, 0.02), (3, 0), textcoords="offset points", fontsize=8, rotation=90
         )
-    for expert in experts.values():
-        x, y = expert["median_time_s"], expert["rate"]
-        panel.plot(x, y, "*", color="black", ms=11)
-        panel.annotate(
-            "pause-free expert", (x, y), (6, -10), textcoords="offset points", fontsize=8
-        )
+    for manner, name in (("human", "expert"), ("flawless", "expert without slips and pauses")):
+        if manner in experts:
+            x, y = experts[manner]["median_time_s"], experts[manner]["rate"]
+            panel.plot(x, y, "*", color="black", ms=11)
+            panel.annotate(name, (x, y), (6, -10), textcoords="offset points", fontsize=8)
     panel.set(xlabel="median time to success (s); failures count as the horizon")
     panel.set(ylabel="success, randomised", ylim=(0, 1.03))
     return _png(figure)

@@ -7,7 +7,7 @@ that policy gradients apply (the idea of Flow-GRPO, Liu et al., 2025, and ReinFl
 it is injected into the last step alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,6 +29,13 @@ class FlowPolicy(Policy):
 
     steps: int = 5
     """Euler steps from noise to chunk."""
+
+    @property
+    def noise_size(self) -> int:
+        return self.latent_size * (1 if self.acting is None else 2)
+
+    def noisy(self, noise: Noise) -> "FlowPolicy":
+        return replace(self, acting=noise)
 
     @cached_property
     def _net(self) -> "FlowNet":
@@ -66,16 +73,19 @@ class FlowPolicy(Policy):
         self,
         params: Params,
         obs: Float[Array, "... obs"],
-        noise: Float[Array, "... latent"],
+        noise: Float[Array, "... noise"],
         held: Held | None = None,
     ) -> Float[Array, "... chunk action"]:
-        seen, point = self._seen(params, obs), noise
+        seen, point, last = self._seen(params, obs), noise, jnp.float32(0)
+        if self.acting is not None:
+            first, last = jnp.split(noise, 2, axis=-1)
+            point, last = self.acting.temperature * first, self.acting.sigma * last
         for step in range(self.steps):
             after, left = self._mean(params, seen, point, jnp.float32(step)), self.steps - step
             # Bent is where the flow would end from here, so what follows can fit in with it.
             bent = self._bent(params, obs, point + left * (after - point), held)
             point = after + bent / left
-        return self.decode(params, obs, point)
+        return self.decode(params, obs, point + last)
 
     def explore(
         self, params: Params, obs: Float[Array, " obs"], key: Array, noise: Noise

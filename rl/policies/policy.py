@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from regrasp.envs import Executor
-from regrasp.errors import check_positive
+from regrasp.errors import InputError, check_positive
 
 Params = Mapping[str, Any]
 Obs = Mapping[str, Float[Array, "..."]]
@@ -34,8 +34,8 @@ class Noise:
     sigma: float = 0.15
     """Of Gaussian families: standard deviation of what is added, in units of the data's."""
     temperature: float = 0.25
-    """Of what chunks are drawn from: the flow's first noise, the tokens' distributions. Policies act without
-    noise; tries near that teach far more than tries that fail for their own noise."""
+    """Of what chunks are drawn from: the flow's first noise, the tokens' distributions. Most policies act
+    without noise; tries near that teach far more than tries that fail for their own noise."""
 
     def __post_init__(self) -> None:
         check_positive(self, ("sigma", "temperature"))
@@ -77,12 +77,14 @@ class Policy(ABC):
     """Play means of overlapping chunks: see `Executor`; none: the newest chunk alone."""
     wanted: tuple[tuple[str, float], ...] = ()
     """Conditions beside the observation, such as the speed, and what is asked for when acting."""
-    speed: float = 1.0
+    pace: float = 1.0
     """How many demonstrated control steps go by from one action of a chunk to the next: see `faster`."""
     ahead: float = 0.0
     """At which demonstrated control step a chunk begins."""
     span: int = 0
     """Demonstrated control steps that the coefficients span; 0: as many as there are actions."""
+    acting: Noise | None = None
+    """Act with the noise of exploring, of this size; none: without any."""
 
     def faster(self, speed: float, lead: float) -> "Self":
         """The same policy, whose chunks are played faster than they were demonstrated.
@@ -100,8 +102,8 @@ class Policy(ABC):
             self,
             chunk=paced.length,
             execute=min(self.execute, paced.length),
-            speed=self.speed * speed,
-            ahead=self.ahead + self.speed * (speed - 1) * lead,
+            pace=self.pace * speed,
+            ahead=self.ahead + self.pace * (speed - 1) * lead,
             span=self.span or self.chunk,
         )
 
@@ -127,11 +129,24 @@ class Policy(ABC):
         """Standard normal numbers that a chunk is made from."""
         return self.latent_size
 
+    @property
+    def noise(self) -> float:
+        """Scale of the noise that it acts with."""
+        return 0.0 if self.acting is None else 1.0
+
+    def noisy(self, noise: Noise) -> "Self":
+        """The same policy, acting as it explores.
+
+        Raises:
+            InputError: policies of this family act without noise.
+        """
+        raise InputError(f"{type(self).__name__} acts without noise: choose noisy for a flow alone")
+
     @cached_property
     def basis(self) -> Float[np.ndarray, "chunk knots"]:
         """From coefficients to the actions of a chunk."""
         shown = self._shown(self.span or self.chunk)
-        step = self.ahead + self.speed * np.arange(self.chunk)
+        step = self.ahead + self.pace * np.arange(self.chunk)
         low = np.minimum(step.astype(int), max(len(shown) - 2, 0))
         share = (step - low)[:, None].astype(np.float32)
         # At its own pace a chunk has the very actions that it was shown.

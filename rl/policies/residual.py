@@ -41,7 +41,7 @@ class ResidualPolicy(Policy):
             name: getattr(base, name)
             for name in (
                 *("terms", "relative_to", "chunk", "knots", "execute", "ensemble", "wanted"),
-                *("speed", "ahead", "span"),
+                *("pace", "ahead", "span"),
             )
         }
         policy = cls(**same, width=width, depth=depth, base=base)

@@ -195,7 +195,7 @@ def eval_(
     seed: int = 0,
     randomize: str = "nominal",
     rows: int = 250,
-    noise: float = 0.0,
+    noise: float | None = None,
     play: Flat[PlayConfig] = PlayConfig(),
     json: bool = False,
 ) -> None:
@@ -208,7 +208,7 @@ def eval_(
         seed: Of the evaluation episodes.
         randomize: nominal, or table (the task's own).
         rows: Episodes at a time.
-        noise: Scale of the noise that chunks are made from; 1 samples as the policy was trained to.
+        noise: Scale of the noise that chunks are made from; 1 samples as it was trained to; None: as it says.
         play: How its chunks are played.
         json: Print one JSON document on stdout, everything else on stderr.
     """

@@ -67,9 +67,9 @@ class JudgeConfig:
     """Episodes at a time. A closed loop is reproducible at an equal number."""
     seed: int = 1
     """Of the evaluation episodes: paired between policies, and between runs."""
-    noise: float = 0.0
+    noise: float | None = None
     """Scale of the noise that chunks are made from: 0 is the middle of what a policy would do, 1 samples as
-    it was trained to."""
+    it was trained to; none: as the policy says, which is 0 for most."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.rows < 1:
@@ -429,7 +429,7 @@ class Road:
             episodes=config.episodes,
             seed=config.seed,
             labels=(policy, self.task, physics),
-            noise=config.noise,
+            noise=getattr(actor, "noise", 0.0) if config.noise is None else config.noise,
             progress=self.progress(f"{policy}, {physics}"),
         )
         write_json(path, result.to_json())
@@ -515,7 +515,7 @@ def judge_bundle(
         episodes=config.episodes,
         seed=config.seed,
         labels=labels,
-        noise=config.noise,
+        noise=runner.noise if config.noise is None else config.noise,
         continued=play.continued,
         progress=progress,
     )

@@ -20,7 +20,7 @@ from regrasp.rl import bundle, runner
 from regrasp.rl.bundle import export, largest_difference, load_bundle
 from regrasp.rl.clone import CloneConfig, policy_for
 from regrasp.rl.evaluate import PlayConfig
-from regrasp.rl.policies import Held, Params, Policy, ResidualPolicy
+from regrasp.rl.policies import Held, Noise, Params, Policy, ResidualPolicy
 from regrasp.rl.runner import BundleError, Player, Runner
 
 TASK = load_task("transfer_cube")
@@ -169,6 +169,20 @@ def test_a_player_plays_what_the_environment_would(
             carry, action = executor.play(carry)
             np.testing.assert_allclose(player.act(obs), action, atol=2e-5)
         player.reset()
+
+
+def test_a_noisy_policy_draws_for_every_chunk(small, weights, tmp_path: Path):
+    loud = small.noisy(Noise())
+    folder = export(loud, weights, TASK, "transfer_cube", tmp_path / "bundle", {})
+    robot, quiet = Runner(folder), {n: v[0] for n, v in seen(small, 1).items()}
+    assert (robot.noise, robot.noise_size) == (1, 2 * small.latent_size)
+    assert largest_difference(loud, weights, robot, seen(small, 9), jax.random.key(1)) < 1e-4
+    one, again, other = (Player(robot, seed).act(quiet) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 1e-3
+    # The middle is that of the quiet policy.
+    middle = small.act(weights, small.flat(quiet), jnp.zeros(small.latent_size))
+    np.testing.assert_allclose(robot.act(quiet), middle, atol=1e-4)
 
 
 def test_the_runner_needs_numpy_and_onnxruntime_alone(small, exported: Path, tmp_path: Path):

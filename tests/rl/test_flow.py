@@ -126,6 +126,20 @@ def test_exploring_without_noise_is_acting(policy: FlowPolicy, params: Params, o
     np.testing.assert_allclose(points[0], before(policy, params, obs, still), atol=1e-6)
 
 
+def test_a_noisy_policy_acts_as_it_explores(policy: FlowPolicy, params: Params, obs):
+    noise = Noise(sigma=0.4, temperature=0.3)
+    loud, key = policy.noisy(noise), jax.random.key(5)
+    assert (policy.noise, loud.noise) == (0, 1)
+    assert loud.noise_size == 2 * policy.noise_size == 2 * policy.latent_size
+    drawn = [jax.random.normal(k, (policy.latent_size,)) for k in jax.random.split(key)]
+    tried, _ = policy.explore(params, obs, key, noise)
+    acted = loud.act(params, obs, jnp.concatenate(drawn))
+    np.testing.assert_allclose(acted, tried, atol=1e-5)
+    still = jnp.zeros(policy.latent_size)
+    quiet = loud.act(params, obs, jnp.concatenate([still, still]))
+    np.testing.assert_allclose(quiet, policy.act(params, obs, still), atol=1e-6)
+
+
 def test_exploring_adds_the_noise_it_says(policy: FlowPolicy, params: Params, obs):
     """Around the end of a flow that itself starts from less than its whole noise."""
     keys = jax.random.split(jax.random.key(0), 2000)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regrasp.envs import BatchEnv, Executor, Snapshot
+from regrasp.envs import BatchEnv, Executor, Snapshot, load_task
 from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig, policy_for, read_lines
 from regrasp.rl.improve import ImproveConfig, Improver, improved
@@ -106,6 +106,20 @@ def test_a_faster_policy_is_improved_as_it_is_played(bench: Bench):
     assert params is bench.params
     with pytest.raises(InputError, match=r"speed 0\.5 and lag_ms 100\.0: choose 1 <= speed <= 4"):
         replace(CONFIG, speed=0.5)
+
+
+def test_a_noisy_policy_is_judged_with_its_noise(bench: Bench, tmp_path: Path):
+    config = replace(CONFIG, noisy=True, iterations=1)
+    policy, params = improved(bench.policy, bench.params, config, 0.02)
+    assert policy == bench.policy.noisy(config.noise)
+    variant = replace(bench, policy=policy, params=params)
+    quiet = bench.improver(replace(config, noisy=False)).run(tmp_path / "quiet")
+    # Judged otherwise, learned alike.
+    assert bits(variant.improver(config).run(tmp_path / "loud")["net"]) == bits(quiet["net"])
+    with pytest.raises(InputError, match="noisy with residual"):
+        replace(config, residual=True)
+    with pytest.raises(InputError, match="GaussianPolicy acts without noise"):
+        policy_for(load_task("transfer_cube"), CloneConfig(family="gaussian")).noisy(config.noise)
 
 
 def test_the_seed_decides(bench: Bench, undisturbed, tmp_path: Path):
