@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import regrasp.files
-from regrasp import cli
+from regrasp import cli, terminal
 from regrasp.assets.arm import load_arm
 from regrasp.envs import Snapshot
 
@@ -377,7 +377,7 @@ def test_ctrl_c_within_a_finaliser_is_heard_after_it(
 
     def interrupted(*_: Any, **__: Any) -> None:
         Finalised()
-        cli._heed_interrupt()
+        terminal.heed_interrupt()
 
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr("regrasp.road.demonstrate", interrupted)
