@@ -21,7 +21,8 @@ from regrasp.rl.bundle import load_bundle
 from regrasp.rl.runner import Runner
 from regrasp.sim2real.demonstrations import check_arms, given_terms, paced
 from regrasp.sim2real.log import Log, Refused
-from regrasp.sim2real.open_loop import OpenLoop, Run, measured
+from regrasp.sim2real.measure_open_loop import measured
+from regrasp.sim2real.open_loop import OpenLoop, Run
 from regrasp.sim2real.readers import look
 from regrasp.sim2real.units import ReadConfig
 

@@ -5,7 +5,7 @@ from string import Template
 
 from regrasp.errors import InputError
 from regrasp.files import whole
-from regrasp.sim2real.report import background, reality, results, words
+from regrasp.sim2real.report import background, reality, results, summary, words
 from regrasp.sim2real.report.data import Run, read_run
 from regrasp.sim2real.report.markup import Html, join, tag, text
 
@@ -63,7 +63,7 @@ def _alone(run: Run) -> Html:
     return tag(
         "header",
         tag("p", f"regrasp · {arm} · simulation against recordings", class_="over"),
-        tag("h1", reality.headline(run)),
+        tag("h1", summary.headline(run)),
     )
 
 

@@ -20,7 +20,8 @@ from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.runner import Player, Runner
 from regrasp.sim2real import Log
 from regrasp.sim2real.demonstrations import paced, to_aloha, to_episodes, to_tables
-from regrasp.sim2real.open_loop import Run, measured
+from regrasp.sim2real.measure_open_loop import measured
+from regrasp.sim2real.open_loop import Run
 from regrasp.sim2real.plots_policy import draw_open_loop
 from regrasp.sim2real.policy_on_log import (
     observations,
