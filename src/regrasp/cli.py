@@ -375,14 +375,44 @@ def _parsed(args: list[str]) -> None:
             )
     except SystemExit as stop:
         if stop.code:
-            words = re.sub(r"[\u2500-\u257f]+|For full helptext.*", " ", said.getvalue())
-            words = re.sub(r"Error parsing \S+:|Value error|regrasp \w+ --help", " ", words)
-            words = words.replace("Argument helptext:", "for")
             raise InputError(
-                f"{' '.join(words.split())} (see regrasp {args[0] if args else ''} --help)"
+                f"{_plain(said.getvalue())} (see regrasp {args[0] if args else ''} --help)"
             ) from None
         raise
     ready[0]()
+
+
+NUMBERS = {
+    "INT": "a whole number",
+    "FLOAT": "a number",
+    "{None}|INT": "None or a whole number",
+    "{None}|FLOAT": "None or a number",
+}
+"""What the parser calls them -> what to choose."""
+NO_NUMBER = re.compile(
+    r"(?:invalid literal for int\(\) with base 10: |could not convert string to float: |"
+    r"no type matching \S+ could be instantiated from \[)('[^']*')(?:\]\. Got errors: .*?)? "
+    r"Argument helptext: (\S+) (\S+)"
+)
+
+
+def _plain(said: str) -> str:
+    """What the parser says of bad input, in one line: the value, the option and the choice first."""
+
+    def choice(found: re.Match[str]) -> str:
+        value, option, kind = found.groups()
+        return f"{value} for {option}: choose {NUMBERS.get(kind, kind)}."
+
+    drawn = r"-{3,}|[\u2500-\u257f]+|For full helptext.*|(\bin )?regrasp [\w-]+ --help"
+    words = re.sub(rf"{drawn}|Error parsing \S+:|Value error", " ", said)
+    words = NO_NUMBER.sub(choice, " ".join(words.split()))
+    words = (
+        words.replace("Argument helptext:", "for")
+        .replace(" Perhaps", "; perhaps")
+        .removesuffix(" in")
+    )
+    # A title says nothing that the message does not.
+    return re.sub(r"^(Unrecognized options|Missing argument|Required options) ", "", words)
 
 
 def _later(verb: Callable[..., None], ready: list[Callable[[], None]]) -> Callable[..., None]:
