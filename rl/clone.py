@@ -209,7 +209,7 @@ def clone(
     if not config.last_command:
         # At its mean it is 0 to the network, so these weights stay at 0 until improvement sees the true one.
         columns = policy.columns(LAST_COMMAND)
-        params = {**params, "net": _deaf(params["net"], columns)}
+        params = policy.deaf(params, columns)
         data = data._replace(obs=data.obs.copy())
         data.obs[:, columns] = params["obs_mean"][columns]
     train = jax.tree.map(jnp.asarray, (data.obs[~held], data.latent[~held]))
@@ -259,16 +259,6 @@ def clone(
     save_tree(folder / "params.npz", params)
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     return params
-
-
-def _deaf(net: Any, columns: slice) -> Any:
-    """The weights of a network that makes nothing of these entries of an observation."""
-
-    def without(path: Any, weights: Array) -> Array:
-        first = "encoder" in jax.tree_util.keystr(path).lower() and weights.ndim == 2
-        return weights.at[columns].set(0.0) if first else weights
-
-    return jax.tree_util.tree_map_with_path(without, net)
 
 
 _BLOCK = 100

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from regrasp.rl.policies.policy import Encoder, Held, Noise, Params, Policy, Residual
+from regrasp.rl.policies.policy import Encoder, Held, Net, Noise, Params, Policy, Residual
 
 Points = Float[Array, "2 latent"]
 """Before the last step of the flow, and what was tried after it: what a likelihood is computed from."""
@@ -124,12 +124,13 @@ class FlowPolicy(Policy):
         return point + (end - point) / (self.steps - step)
 
 
-class FlowNet(nn.Module):
+class FlowNet(Net):
     """Where the flow ends: the encoder's features, the point and the time through a residual MLP."""
 
     width: int
     depth: int
     size: int
+    reads = ("encoder", *Encoder.reads)
 
     def setup(self) -> None:
         self.encoder = Encoder(self.width)

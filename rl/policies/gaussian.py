@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from regrasp.rl.policies.policy import Encoder, Held, Noise, Params, Policy, Residual
+from regrasp.rl.policies.policy import Encoder, Held, Net, Noise, Params, Policy, Residual
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,13 @@ class GaussianPolicy(Policy):
         return -(((trace - self.mean(params, obs)) / noise.sigma) ** 2) / 2
 
 
-class MeanNet(nn.Module):
+class MeanNet(Net):
     """From an observation to a latent."""
 
     width: int
     depth: int
     size: int
+    reads = ("Encoder_0", *Encoder.reads)
 
     @nn.compact
     def __call__(self, obs: Array) -> Array:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -180,6 +180,22 @@ class Policy(ABC):
             first += size
         return slice(0, 0)
 
+    def deaf(self, params: Params, columns: slice) -> Params:
+        """The parameters of a policy whose network makes nothing of some entries of what it sees.
+
+        Args:
+            params: whose other weights are kept as they are.
+            columns: the entries: see `columns`.
+        """
+
+        def silenced(weights: Any, path: tuple[str, ...]) -> Any:
+            if not path:
+                return weights.at[columns].set(0.0)
+            first, *rest = path
+            return {**weights, first: silenced(weights[first], tuple(rest))}
+
+        return {**params, "net": silenced(params["net"], ("params", *self._net.reads))}
+
     @cached_property
     def _tracked(self) -> Float[np.ndarray, "terms terms"]:
         """Takes measured joints to the entries of the last command that are seen from them."""
@@ -257,6 +273,11 @@ class Policy(ABC):
     ) -> Float[Array, "..."]:
         """Log-likelihood of choices, up to a constant, one term for each independent choice."""
 
+    @cached_property
+    @abstractmethod
+    def _net(self) -> "Net":
+        """What makes latents of observations."""
+
     @abstractmethod
     def _init_net(self, key: Array) -> Any:
         """New weights."""
@@ -284,13 +305,21 @@ class Policy(ABC):
         return obs @ pick
 
 
-class Encoder(nn.Module):
+class Net(nn.Module):
+    """A family's network."""
+
+    reads: ClassVar[tuple[str, ...]]
+    """Where among its weights those are that read the observation (obs, units): no others see it."""
+
+
+class Encoder(Net):
     """How every family takes in an observation.
 
     One linear map: layers of its own, before the rest of the network joins in, fit as well and act worse.
     """
 
     width: int
+    reads = ("Dense_0", "kernel")
 
     @nn.compact
     def __call__(self, obs: Array) -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.fft import idct
 
-from regrasp.rl.policies.policy import Encoder, Held, Noise, Params, Policy, Residual
+from regrasp.rl.policies.policy import Encoder, Held, Net, Noise, Params, Policy, Residual
 
 SQUEEZE = 2.0
 """Bins are even in arcsinh(SQUEEZE * z), z in standard deviations of the data."""
@@ -160,13 +160,14 @@ class TokenPolicy(Policy):
         return (2 * tokens + 1.0) / self.bins - 1
 
 
-class TokenNet(nn.Module):
+class TokenNet(Net):
     """The causal decoder: what was seen and what the tokens so far say, added up, to the next token."""
 
     width: int
     depth: int
     size: int
     bins: int
+    reads = ("encoder", *Encoder.reads)
 
     def setup(self) -> None:
         self.encoder = Encoder(self.width)

@@ -14,7 +14,7 @@ from regrasp.envs import load_task
 from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig, Samples, clone, policy_for, read_lines, samples
 from regrasp.rl.conditions import CONDITIONS
-from regrasp.rl.policies import FAMILIES, LAST_COMMAND, FlowPolicy, Params
+from regrasp.rl.policies import FAMILIES, LAST_COMMAND, FlowPolicy, Noise, Params
 
 CONFIG = CloneConfig(updates=1300, batch=128, learning_rate=3e-3, average=0.99, held_out=0.2)
 """Checkpoints are written after 1000 updates."""
@@ -155,6 +155,39 @@ def test_nothing_is_made_of_the_last_command_unless_asked_for(family: str, tmp_p
             for o in (jnp.asarray(data.obs), other)
         ]
         assert (np.abs(found[1] - found[0]).max() > 1e-3) == told
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_deaf_policy_makes_nothing_of_some_entries_and_something_of_all_others(family: str):
+    """Whatever its weights are; it does see what the chunk is relative to, which no weight reads."""
+    terms = (("a", 2), (LAST_COMMAND, 3), ("b", 1))
+    policy = FAMILIES[family](terms, (-1, -1, -1), chunk=4, knots=2, width=16, depth=2)
+    rng = np.random.default_rng(0)
+    params = policy.init(
+        jax.random.key(0),
+        rng.normal(size=(50, 6)).astype(np.float32),
+        rng.normal(size=(50, 6)).astype(np.float32),
+    )
+    net = jax.tree.map(
+        lambda w: jnp.asarray(0.3 * rng.normal(size=w.shape), w.dtype), params["net"]
+    )
+    columns = policy.columns(LAST_COMMAND)
+    params = {**params, "net": net}
+    deaf = policy.deaf(params, columns)
+    obs = jnp.asarray(rng.normal(size=6), jnp.float32)
+
+    def told(params: Params, obs: jax.Array) -> jax.Array:
+        """The log-likelihood of choices, which is smooth in what is seen for every family."""
+        choice = policy.explore(deaf, jnp.zeros(6), jax.random.key(1), Noise())[1]
+        return policy.log_prob(params, obs, choice, Noise()).sum()
+
+    heard = np.asarray(jax.grad(told, argnums=1)(params, obs))
+    left = np.asarray(jax.grad(told, argnums=1)(deaf, obs))
+    assert (np.abs(heard) > 1e-6).all()
+    assert (left[columns] == 0).all()
+    assert (np.abs(np.delete(left, np.r_[columns])) > 1e-6).all()
+    changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), params, deaf)
+    assert sum(jax.tree.leaves(changed)) == 1
 
 
 def test_what_is_no_command_must_not_be_named_as_one(monkeypatch: pytest.MonkeyPatch):
