@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,41 @@ def test_the_runs_seed_is_every_training_stages(finished):
     assert (
         settings(finished.folder, "eval")["seed"] == JudgeConfig().seed
     )  # The same for every run.
+
+
+def test_a_bundle_says_what_its_policy_came_out_of(finished):
+    for name, stages in {"clone": ["clone"], "improved": ["clone", "improve"]}.items():
+        told = json.loads((finished.folder / "bundle" / name / "policy.json").read_text())
+        origin = told["provenance"]
+        assert (origin["policy"], origin["seed"]) == (name, 3)
+        assert [stage for stage in ("clone", "improve") if stage in origin] == stages
+        for stage in stages:
+            assert origin[stage] == settings(finished.folder, stage)
+        shown = origin["demonstrations"]
+        asked = json.loads((finished.folder / "demos.json").read_text())
+        assert shown["episodes"] == shown["config"]["episodes"] == 2
+        assert shown["config"] == {n: asked[n] for n in shown["config"]}
+        assert shown["manner"] == Episodes.open(finished.folder / "demos").meta["manner"]
+
+
+def test_a_policy_improved_in_another_folder_knows_its_clone_and_what_that_was_shown(
+    finished, tmp_path: Path
+):
+    """Neither settings nor demonstrations lie in the folder itself, but for those of the clone."""
+    config = from_settings(CloneConfig, settings(finished.folder, "clone"))
+    there = Road("transfer_cube", 5, tmp_path / "there")
+    shutil.copytree(finished.folder / "clone", there.folder / "clone")
+    brought = asdict(replace(config, data=str(finished.folder / "demos")))
+    (there.folder / "clone" / "config.json").write_text(json.dumps(brought))
+    there.improve(ImproveConfig(iterations=1, groups=1, tries=2, fresh=1, judge_episodes=2))
+    told = json.loads((there.export()["improved"] / "policy.json").read_text())["provenance"]
+    assert told["clone"] == brought
+    assert told["improve"] == settings(there.folder, "improve")
+    shown = Episodes.open(finished.folder / "demos")
+    assert told["demonstrations"] == {
+        "episodes": 2,
+        **{n: shown.meta[n] for n in ("version", "config", "manner")},
+    }
 
 
 def test_finished_stages_are_not_done_again(run: Road):

@@ -38,6 +38,8 @@ POLICIES = ("demonstrator", "clone", "improved")
 PHYSICS = ("nominal", "table")
 KEPT = 256
 """States of demonstrations that groups start from, at least."""
+TOLD = ("version", "config", "manner", "retimed", "generated", "recorded", "commands", "lacks")
+"""What demonstrations say of how they were made, as far as they do."""
 Config = TypeVar("Config")
 PACKAGES = (
     "regrasp",
@@ -400,15 +402,19 @@ class Road:
         folder = self.folder / "bundle" / name
         if not (folder / "policy.json").exists():
             with self._clock("export"):
-                export(
-                    policy,
-                    params,
-                    load_task(self.task),
-                    self.task,
-                    folder,
-                    {"policy": name, "seed": self.seed},
-                )
+                origin = {"policy": name, "seed": self.seed, **self._origin(name)}
+                export(policy, params, load_task(self.task), self.task, folder, origin)
         return folder
+
+    def _origin(self, name: str) -> dict[str, Any]:
+        """The settings that a policy came out of, and what the demonstrations say of their own."""
+        config = self._kept("clone", CloneConfig)
+        shown = self._need_demos(config)
+        told = {key: shown.meta[key] for key in TOLD if key in shown.meta}
+        found = {"demonstrations": {"episodes": len(shown), **told}, "clone": _settings(config)}
+        if name == "improved":
+            found["improve"] = _settings(self._kept("improve", ImproveConfig))
+        return found
 
     def _actor(self, policy: str) -> tuple[Any, Executor]:
         """Who acts under this name, and how its chunks are executed."""
