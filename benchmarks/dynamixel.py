@@ -9,7 +9,7 @@ the recording; what is printed is the error on the second half, which nothing wa
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from regrasp.assets.arm import Arm, Gripper, Joint, Servo
 from regrasp.errors import InputError
 from regrasp.sim2real import find_data
 from regrasp.sim2real.identify.choose import FAR, fitted
-from regrasp.sim2real.identify.quick import DT_S, EVERY, Loads, errors_of
+from regrasp.sim2real.identify.quick import GRID_S, Loads, errors_of, unloaded
 from regrasp.sim2real.identify.terms import LADDER, PLAIN, TERMS, nominal_place
 from regrasp.sim2real.log import Log, Refused
 from regrasp.sim2real.readers import bags
@@ -61,29 +61,23 @@ def pieces(path: Path, piece_s: float) -> Loads:
     """The recording in pieces that start where the joint turns round."""
     log = read_waist(path)
     waist = log.joints.index("waist")
-    step = DT_S * EVERY
-    grid = np.arange(0, log.duration_s, step)
-    real = np.interp(grid, log.t, log.q[:, waist])
-    speed = np.abs(np.convolve(np.gradient(real, step), np.ones(9) / 9, "same"))
-    size, starts, at = round(piece_s / step), [], 5
+    t = log.t - log.t[0]
+    grid = np.arange(0, log.duration_s, GRID_S)
+    real = np.interp(grid, t, log.q[:, waist])
+    speed = np.abs(np.convolve(np.gradient(real, GRID_S), np.ones(9) / 9, "same"))
+    size, recorded, at = round(piece_s / GRID_S), [], 5
     while at + size < len(grid):
-        near = slice(at, at + round(4 / step))
+        near = slice(at, at + round(4 / GRID_S))
         first = at + int(np.argmin(speed[near]))
         if first + size >= len(grid):
             break
-        starts.append(first)
+        inside = slice(first, first + size)
+        # Commands at the pieces' own stamps, and the one that is in force where a piece begins.
+        sent = hold(log, grid[inside])[:, [waist]]
+        recorded.append((grid[inside] - grid[first], sent, real[inside, None]))
         at = first + size // 2
-    fine = np.arange(size * EVERY) * DT_S
-    sent = [hold(log, grid[start] + fine)[:, waist] for start in starts]
-    shape = (size, len(starts), 1)
-    commands = np.stack(sent, axis=1)[..., None]
-    return Loads(
-        commands,
-        np.zeros(commands.shape),
-        np.full(commands.shape, INERTIA_KGM2),
-        np.stack([real[s : s + size] for s in starts], axis=1)[..., None],
-        np.ones(shape[:2]),
-    )
+    loads = unloaded(recorded)
+    return replace(loads, mass=np.full(loads.mass.shape, INERTIA_KGM2))
 
 
 def main() -> int:

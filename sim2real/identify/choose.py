@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from regrasp.assets.arm import Arm
+from regrasp.sim2real.identify.hollows import Effort, hollows_of
 from regrasp.sim2real.identify.quick import Loads, errors_of
 from regrasp.sim2real.identify.search import Search, minimise
 from regrasp.sim2real.identify.terms import LADDER, PLAIN, STARTS, nominal_place
 
 FAR = Search(generations=150, spread=0.2)
 NEAR = Search(generations=30, spread=0.08)
+GUESS = Effort(hops=0)
+"""Of the first guess: loads of noisy motions are not worth more."""
 WORST_RAD = 0.2
 """Larger errors count as this: the joint was stopped by something that is not modelled."""
 
@@ -109,6 +112,5 @@ def first_guess(
     names = (*PLAIN, *LADDER[rung])
     servo = arm.joints[joint].servo
     begin = np.array([start.get(n, STARTS.get(n, nominal_place(n, servo))) for n in names])
-    everything = np.ones(loads.weight.shape[1], bool)
-    best, _ = fitted(arm, joint, names, loads, everything, begin, FAR)
-    return dict(zip(names, best.tolist(), strict=True))
+    found = hollows_of(arm, joint, names, loads, begin[None], GUESS, seed=joint)
+    return dict(zip(names, found.z[0].tolist(), strict=True))

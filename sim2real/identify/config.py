@@ -22,14 +22,14 @@ class IdentifyConfig:
     """Terms beside the plain ones where none are chosen."""
     shared: bool = True
     """Try corrections of masses, and a supply that droops, on held-out motions."""
-    iterations: int = 4
-    """Gauss-Newton iterations on the whole arm in a turn, at most."""
-    rounds: int = 1
-    """Turns of search and Gauss-Newton after the first."""
+    iterations: int = 3
+    """Gauss-Newton iterations on the whole arm at the end, at most."""
+    rounds: int = 4
+    """Searches of every joint under the loads of the simulated arm, at most."""
     threads: int = 0
     """Threads; 0 takes every core."""
 
     def __post_init__(self) -> None:
-        check_positive(self, ("piece_s", "total_s", "folds", "iterations"))
+        check_positive(self, ("piece_s", "total_s", "folds", "iterations", "rounds"))
         if self.rung not in LADDER:
             raise unknown("rung", self.rung, LADDER)

@@ -20,7 +20,8 @@ from regrasp.sim2real.identify.config import IdentifyConfig
 from regrasp.sim2real.identify.fit import Unknowns, started
 from regrasp.sim2real.identify.pieces import cut, folds, session_of
 from regrasp.sim2real.identify.quick import Loads, loads_of
-from regrasp.sim2real.identify.refine import Linear, Noise, linearised, refine
+from regrasp.sim2real.identify.refine import Linear, Noise, doubted, linearised, refine
+from regrasp.sim2real.identify.sample import ends_of
 from regrasp.sim2real.identify.settle import settle
 from regrasp.sim2real.identify.terms import LADDER, PLAIN
 from regrasp.sim2real.identify.uncertainty import (
@@ -42,17 +43,14 @@ NOMINAL = IdentifyConfig()
 REPLAYED = 6
 """Units of progress that an iteration on the whole arm counts as."""
 CAUTION = (
-    f"intervals are too narrow: meant as {MEANT:.0%}, they held about {HELD:.0%} of the figures of known "
-    "servos; trust the error on recordings that were not fitted"
+    f"intervals are meant as {MEANT:.0%} and held {HELD:.0%} of the figures of known servos, whose every error "
+    "figures explain; of a real arm they know less: trust the error on recordings that were not fitted"
 )
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One fitted figure in its own unit (rad, N m, s, m), with an interval that is too narrow.
-
-    See `uncertainty.HELD`.
-    """
+    """One fitted figure in its own unit (rad, N m, s, m), with its interval: see `uncertainty.HELD`."""
 
     of: str
     """Joint or body."""
@@ -189,10 +187,10 @@ def identify_logs(
     unknowns, shared = Unknowns(arm, terms), {}
     if config.shared and len({p.name for p in pieces}) > 1:
         unknowns, shared = _with_shared(unknowns, guesses, pieces, split[0], config, steps)
-    linear, noise = _refined(
+    linear, noise, ends = _refined(
         unknowns, started(unknowns, guesses), pieces, config, steps, "whole arm"
     )
-    sure = uncertainty_of(unknowns, linear, noise, pieces)
+    sure = uncertainty_of(unknowns, linear, noise, pieces, ends)
     gains = _ranked(unknowns, linear, noise, candidates, config)
     steps.finish()
     rmse = np.median([np.sqrt((e**2).mean(axis=0)) for e in linear.error], axis=0)
@@ -282,25 +280,25 @@ def _refined(
     config: IdentifyConfig,
     steps: "_Steps",
     note: str,
-) -> tuple[Linear, Noise]:
-    """The fit of the whole arm, one kept iteration after another."""
+) -> tuple[Linear, Noise, np.ndarray]:
+    """The fit of the whole arm, and ends of intervals by the posteriors of single joints."""
 
-    def iterate() -> list[float]:
-        linear, _ = settle(
+    def fit() -> dict[str, Any]:
+        linear, _, posteriors = settle(
             unknowns,
             x,
             pieces,
             rounds=config.rounds,
             iterations=config.iterations,
             threads=config.threads,
-            tell=lambda done, cost: steps.note(f"{note}, iteration {done}"),
+            tell=lambda done, cost: steps.note(f"{note}, step {done}"),
         )
-        return linear.x.tolist()
+        return {"x": linear.x.tolist(), "ends": ends_of(posteriors, MEANT).tolist()}
 
-    best = np.array(
-        steps.once(f"refine/{note}", iterate, REPLAYED * config.iterations * (1 + config.rounds))
-    )
-    return refine(unknowns, best, pieces, iterations=1, threads=config.threads)
+    found = steps.once(f"refine/{note}", fit, REPLAYED * (config.iterations + config.rounds))
+    best, ends = np.array(found["x"]), np.array(found["ends"])
+    linear, noise = refine(unknowns, best, pieces, iterations=1, threads=config.threads)
+    return linear, doubted(noise), ends
 
 
 def _ranked(
@@ -367,7 +365,7 @@ def _moving(arm: Arm) -> tuple[str, ...]:
 
 def _total(arm: Arm, config: IdentifyConfig, split: int) -> int:
     fits = len(arm.joints) * (1 + (len(LADDER) * split if config.choose else 0))
-    return fits + REPLAYED * (config.iterations * (1 + config.rounds) + (3 if config.shared else 0))
+    return fits + REPLAYED * (config.iterations + config.rounds + (3 if config.shared else 0))
 
 
 def _fingerprint(pieces: Sequence[Log], arm: Arm, config: IdentifyConfig) -> str:

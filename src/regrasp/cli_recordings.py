@@ -257,7 +257,7 @@ def identify(
     """Fit an arm's servos to recordings of it: a parameter file for `regrasp gap --params`.
 
     Started again, it goes on where it stopped. Keep some recordings back and judge the file by
-    `regrasp gap` on those: the intervals that it prints are too narrow.
+    `regrasp gap` on those: its intervals are right for what figures explain, and a real arm does more.
 
     Args:
         logs: Recordings, or folders of them.

@@ -8,19 +8,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from regrasp.errors import InputError
 from regrasp.sim2real import Log, replay, with_params
 from regrasp.sim2real.identify import IdentifyConfig, identify_logs
 from regrasp.sim2real.identify.fit import Unknowns
+from regrasp.sim2real.identify.hollows import Effort, hollows_of
 from regrasp.sim2real.identify.pieces import cut, folds, session_of
-from regrasp.sim2real.identify.quick import errors_of, loads_of
-from regrasp.sim2real.identify.refine import Linear, Noise, noise_of
+from regrasp.sim2real.identify.quick import errors_of, loads_of, traces_of
+from regrasp.sim2real.identify.refine import Linear, Noise, errors_at, noise_of
+from regrasp.sim2real.identify.sample import Walk, ends_of, posterior_of
 from regrasp.sim2real.identify.search import Search, minimise
-from regrasp.sim2real.identify.terms import LADDER, PLAIN, RIGID, TERMS
+from regrasp.sim2real.identify.settle import whole_loads
+from regrasp.sim2real.identify.terms import LADDER, PLAIN, PRIOR_SD, RIGID, TERMS
 from regrasp.sim2real.identify.uncertainty import gains_of, information, uncertainty_of
 
-QUICK = IdentifyConfig(choose=False, shared=False, rung="plain", iterations=1, rounds=0, threads=1)
+QUICK = IdentifyConfig(choose=False, shared=False, rung="plain", iterations=1, rounds=1, threads=1)
 
 
 @given(name=st.sampled_from(sorted(TERMS)), z=st.floats(0, 1))
@@ -179,6 +183,60 @@ def test_a_joint_on_its_own_moves_like_the_whole_arm(arm, servos, recorded):
         softer = errors_of(arm, j, names, np.array([[z[0] - 0.2, *z[1:]]]), loads)[0]
         assert right.max() < 4e-3
         assert right.max() < 0.5 * softer.min()
+
+
+@pytest.fixture(scope="module")
+def whole(arm, servos, recorded):
+    """Unknowns, the place of the true servos, and loads of single joints in the arm's own simulation."""
+    unknowns = Unknowns(arm, tuple(PLAIN for _ in arm.joints))
+    z = [TERMS[n].place(servos.get(n, 0.0), joint.servo) for joint in arm.joints for n in PLAIN]
+    x = np.array(z)
+    errors = errors_at(unknowns, [x], recorded, 1)[0]
+    return unknowns, x, errors, whole_loads(unknowns, x, errors, recorded, 1)
+
+
+def test_under_the_loads_of_a_simulation_a_joint_moves_as_in_it(arm, whole):
+    unknowns, x, errors, loads = whole
+    alone = replace(loads, beside=np.zeros(loads.beside.shape))
+    for j, block in enumerate(unknowns.blocks):
+        for these, most in ((alone, 1e-3), (loads, 1e-5)):
+            found = traces_of(arm, j, PLAIN, x[None, block], these)[0]
+            for i, error in enumerate(errors):
+                np.testing.assert_allclose(found[: len(error), i], error[:, j], atol=most)
+
+
+@pytest.mark.parametrize("joint", [1, 4])
+def test_a_search_ends_at_the_bottom_and_a_walk_stays_about_it(arm, whole, joint):
+    unknowns, x, _, loads = whole
+    block = unknowns.blocks[joint]
+    # Away from the truth, but not told where it is.
+    rng = np.random.default_rng(joint)
+    shape = (*loads.q.shape[:2], 1)
+    noisy = replace(loads, q=loads.q + 1e-3 * rng.normal(size=shape) * loads.weight[..., None])
+    found = hollows_of(arm, joint, PLAIN, noisy, np.full((1, 6), 0.5), Effort(draws=256, hops=4))
+    rms = np.sqrt((traces_of(arm, joint, PLAIN, found.z[:1], noisy)[0] ** 2).sum())
+    true = np.sqrt((traces_of(arm, joint, PLAIN, x[None, block], noisy)[0] ** 2).sum())
+    assert rms < 1.005 * true
+    assert (np.diff(found.cost) >= 0).all()
+    walked = posterior_of(
+        arm, joint, PLAIN, noisy, found.z, sigma=1e-3, inflation=1.0, how=Walk(steps=120)
+    )
+    low, high = ends_of([walked], 0.999)
+    assert ((low - 0.01 <= x[block]) & (x[block] <= high + 0.01)).all()
+    # Latency and offset are always seen; how large a joint's figures all are only against gravity.
+    assert (high - low)[4:].max() < 0.15
+    if joint == 1:
+        assert (high - low).max() < 0.15
+
+
+def test_recordings_that_say_nothing_leave_the_prior(arm, whole):
+    loads = whole[3]
+    walked = posterior_of(
+        arm, 0, PLAIN, loads, np.full((4, 6), 0.5), sigma=1.0, inflation=1e9, how=Walk(steps=600)
+    )
+    prior = stats.truncnorm(-0.5 / PRIOR_SD, 0.5 / PRIOR_SD, 0.5, PRIOR_SD)
+    for end, share in zip(ends_of([walked], 0.95), (0.025, 0.975), strict=True):
+        np.testing.assert_allclose(end, prior.ppf(share), atol=0.05)
 
 
 def test_known_servos_are_found_and_a_run_goes_on_where_it_stopped(
