@@ -125,13 +125,13 @@ def hollows_of(
 def _thinned(loads: Loads) -> Loads:
     count = loads.weight.shape[1]
     samples = loads.weight.sum(axis=0)
-    wanted = int(np.ceil(SEARCHED_S / max(float(_seconds(loads).mean()), 1e-9)))
+    wanted = int(np.ceil(SEARCHED_S / max(float(seconds_of(loads).mean()), 1e-9)))
     if wanted >= count or not samples.any():
         return loads
     return part_of(loads, np.unique(np.linspace(0, count - 1, wanted).round().astype(int)))
 
 
-def _seconds(loads: Loads) -> np.ndarray:
+def seconds_of(loads: Loads) -> np.ndarray:
     """Length of each log (s)."""
     return (loads.row * (loads.weight > 0)).max(axis=0) * DT_S
 

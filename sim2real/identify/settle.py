@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from regrasp.sim2real.identify.fit import Unknowns
-from regrasp.sim2real.identify.hollows import Effort, Hollows, hollows_of
+from regrasp.sim2real.identify.hollows import SEARCHED_S, Effort, Hollows, hollows_of, seconds_of
 from regrasp.sim2real.identify.quick import DT_S, Loads, loads_of, traces_of, with_beside
 from regrasp.sim2real.identify.refine import (
     TIMESTEP_S,
@@ -23,13 +23,15 @@ from regrasp.sim2real.identify.refine import (
     noise_of,
     refine,
 )
-from regrasp.sim2real.identify.sample import Posterior, posterior_of
+from regrasp.sim2real.identify.sample import Posterior, Walk, posterior_of
 from regrasp.sim2real.log import Log
 from regrasp.sim2real.replay import build_model
 from regrasp.sim2real.simulate import Piece, simulate
 
 ENOUGH = 1.0
 """A round that lowers the cost by less, in independent samples, is the last of its kind."""
+BRIEF = Walk(steps=150)
+"""Of posteriors under recordings longer than `SEARCHED_S` together."""
 WALKS = 3
 """Walks of the posteriors at most: where one finds a better place, loads change."""
 T = TypeVar("T")
@@ -156,6 +158,7 @@ def _walked(
     threads: int,
 ) -> list[Posterior]:
     """The posterior of every joint's terms, walked from places for each."""
+    how = BRIEF if seconds_of(loads).sum() > SEARCHED_S else Walk()
 
     def one(j: int) -> Posterior:
         return posterior_of(
@@ -166,6 +169,7 @@ def _walked(
             np.concatenate([x[None, unknowns.blocks[j]], starts[j]]),
             sigma=float(noise.sigma[j]),
             inflation=float(noise.inflation[j]),
+            how=how,
             seed=seed,
         )
 

@@ -50,10 +50,10 @@ def uncertainty_of(
     """Intervals of Gauss-Newton, corrected for errors that are alike over a second, or those of samples.
 
     A plane through errors of stick and slip says too little: where `ends`, those of the walked posteriors,
-    lie farther out, they are the intervals. Where the sums of the gradient over blocks of a second vary more than independent samples would
-    (Huber's sandwich), the covariance grows by as much; it never falls below that of the normal
-    equations. Quantiles are Student's, with one degree less than there are blocks. The prior is that
-    of `terms`.
+    lie farther out, they are the intervals. Where the sums of the gradient over blocks of a second vary
+    more than independent samples would (Huber's sandwich), the covariance grows by as much; it never falls
+    below that of the normal equations. Quantiles are Student's, with one degree less than there are
+    blocks. The prior is that of `terms`.
 
     Args:
         unknowns: what was fitted.
