@@ -43,8 +43,8 @@ NOMINAL = IdentifyConfig()
 REPLAYED = 6
 """Units of progress that an iteration on the whole arm counts as."""
 CAUTION = (
-    f"intervals are meant as {MEANT:.0%} and held {HELD:.0%} of the figures of known servos, whose errors the "
-    "figures explain; of a real arm they know less: trust the error on recordings that were not fitted"
+    f"intervals are meant as {MEANT:.0%} and held {HELD:.0%} of the figures of known servos, whose errors "
+    "the figures explain; of a real arm they know less: trust the error on recordings that were not fitted"
 )
 
 
