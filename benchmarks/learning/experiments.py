@@ -57,10 +57,11 @@ def demos_of(task: str) -> DemonstrateConfig:
 
 
 def improve_of(task: str) -> ImproveConfig:
-    """How a task is improved: noise that a cube bears throws a peg off."""
+    """How a task is improved: noise that a cube bears throws a peg off, but a little gets it in."""
     finer = replace(
         IMPROVE,
         iterations=90,
+        noisy=True,
         noise=replace(IMPROVE.noise, sigma=0.1),
         update=replace(IMPROVE.update, learning_rate=7e-5),
     )
