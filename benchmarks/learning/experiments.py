@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
@@ -57,15 +58,16 @@ def demos_of(task: str) -> DemonstrateConfig:
 
 
 def improve_of(task: str) -> ImproveConfig:
-    """How a task is improved: noise that a cube bears throws a peg off, but a little gets it in."""
-    finer = replace(
-        IMPROVE,
-        iterations=90,
-        noisy=True,
-        noise=replace(IMPROVE.noise, sigma=0.1),
-        update=replace(IMPROVE.update, learning_rate=7e-5),
-    )
-    return finer if task == "peg_insertion" else IMPROVE
+    """How a task is improved: noise that a cube bears throws a bar or a peg off, but a little gets a peg in."""
+
+    def quieter(sigma: float, learning_rate: float, **changes: Any) -> ImproveConfig:
+        noise = replace(IMPROVE.noise, sigma=sigma)
+        update = replace(IMPROVE.update, learning_rate=learning_rate)
+        return replace(IMPROVE, noise=noise, update=update, **changes)
+
+    if task == "peg_insertion":
+        return quieter(0.1, 7e-5, iterations=90, noisy=True)
+    return quieter(0.07, 5e-5) if task == "hand_over" else IMPROVE
 
 
 def clone_of(task: str, family: str = "flow") -> CloneConfig:
