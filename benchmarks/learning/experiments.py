@@ -58,7 +58,7 @@ def demos_of(task: str) -> DemonstrateConfig:
 
 
 def improve_of(task: str) -> ImproveConfig:
-    """How a task is improved: noise that a cube bears throws a bar or a peg off, but a little gets a peg in."""
+    """How a task is improved: noise that a cube bears throws bars and pegs off; a little gets a peg in."""
 
     def quieter(sigma: float, learning_rate: float, **changes: Any) -> ImproveConfig:
         noise = replace(IMPROVE.noise, sigma=sigma)
