@@ -411,7 +411,9 @@ class Road:
         config = self._kept("clone", CloneConfig)
         shown = self._need_demos(config)
         told = {key: shown.meta[key] for key in TOLD if key in shown.meta}
-        found = {"demonstrations": {"episodes": len(shown), **told}, "clone": _settings(config)}
+        # Where a folder lies on this machine says nothing elsewhere; its last names may.
+        clone = {**_settings(config), "data": "/".join(Path(config.data).parts[-2:])}
+        found = {"demonstrations": {"episodes": len(shown), **told}, "clone": clone}
         if name == "improved":
             found["improve"] = _settings(self._kept("improve", ImproveConfig))
         return found
