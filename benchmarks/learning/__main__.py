@@ -190,7 +190,7 @@ def experts_of(task: str, config: Learning) -> dict[str, Any]:
     found = {}
     for manner in MANNERS:
         path = config.folder / f"expert-{task}-{manner}.json"
-        if not path.exists():
+        if not path.exists() or read_json(path, "judgement")["episodes"] < config.episodes:
             env = BatchEnv(
                 load_task(task),
                 ROWS,
@@ -205,14 +205,15 @@ def experts_of(task: str, config: Learning) -> dict[str, Any]:
                 labels=(f"expert, {manner}", task, "table"),
                 progress=show(f"expert of {task}, {manner}"),
             )
-            write_json(path, {**result.to_json(), "success": result.success.tolist()})
+            write_json(path, result.to_json())
         found[manner] = read_json(path, "judgement")
     return found
 
 
 def paired(one: dict[str, Any], other: dict[str, Any]) -> dict[str, int]:
     """On the same starts: how often only the one succeeds, and only the other."""
-    mine, theirs = np.array(one["success"], bool), np.array(other["success"], bool)
+    both = min(len(one["success"]), len(other["success"]))
+    mine, theirs = (np.array(judged["success"][:both], bool) for judged in (one, other))
     return {"alone": int((mine & ~theirs).sum()), "other_alone": int((theirs & ~mine).sum())}
 
 

@@ -140,7 +140,9 @@ class Policy(ABC):
         Raises:
             InputError: policies of this family act without noise.
         """
-        raise InputError(f"{type(self).__name__} acts without noise: choose noisy for a flow alone")
+        raise InputError(
+            f"noisy, but a {type(self).__name__} acts without noise: leave it out, or clone a flow"
+        )
 
     @cached_property
     def basis(self) -> Float[np.ndarray, "chunk knots"]:

@@ -171,7 +171,7 @@ def export(task: Task, seed: int = 0, folder: Path | None = None, json: bool = F
 
 def eval_(
     bundle: tyro.conf.Positional[str],
-    task: str = "transfer_cube",
+    task: str | None = None,
     episodes: int = 500,
     seed: int = 0,
     randomize: str = "nominal",
@@ -184,7 +184,7 @@ def eval_(
 
     Args:
         bundle: Folder of a bundle or of a run, or the name of a shipped bundle.
-        task: Name of the task.
+        task: Name of the task; None: the one that the bundle was made for.
         episodes: How many.
         seed: Of the evaluation episodes.
         randomize: nominal, or table (the task's own).

@@ -490,25 +490,24 @@ class _Clock(AbstractContextManager[None]):
 
 def judge_bundle(
     where: str,
-    task: str,
+    task: str | None,
     physics: str,
     config: JudgeConfig,
     play: PlayConfig | None = None,
     progress: Progress = quiet,
 ) -> Evaluation:
-    """Judge a bundle, by folder or name.
+    """Judge a bundle, by folder or name, at a task: its own, unless one is named.
 
     Raises:
         InputError: an unknown task, randomisation or bundle, a bundle of another task, or one whose chunks
             cannot be played like this.
     """
-    found, play = load_task(task), play or PlayConfig()
-    randomizer = randomizer_for(task, physics)
-    runner = load_bundle(where)
-    if runner.meta.get("task") != task:
-        raise InputError(
-            f"bundle {where} does {runner.meta.get('task')!r}, not {task!r}: give its own --task"
-        )
+    runner, play = load_bundle(where), play or PlayConfig()
+    own = str(runner.meta.get("task"))
+    task = own if task is None else task
+    found, randomizer = load_task(task), randomizer_for(task, physics)
+    if own != task:
+        raise InputError(f"bundle {where} does {own!r}, not {task!r}: leave --task out")
     env = BatchEnv(
         found,
         min(config.rows, config.episodes),

@@ -67,12 +67,16 @@ def test_an_experiment_is_run_judged_told_and_drawn(
         *[("improved", "table"), ("improved", "nominal")] * 2,
     ]
     assert found["demonstrations"]["fastest_tenth_s"] <= found["demonstrations"]["median_s"]
+    experts = learning.experts_of("transfer_cube", config)
     # Again: nothing is done twice.
     monkeypatch.setattr(learning, "evaluate", None)
     assert learning.run(one, config)["judged"] == found["judged"]
+    assert learning.experts_of("transfer_cube", config) == experts
+    learning.beside([found], experts)
+    assert set(found["experts"]) == {"human", "flawless"}
+    assert all(("paired" in j) == (j["physics"] == "table") for j in found["judged"])
     learning.told("speed", [found])
     assert "speed-tiny" in capsys.readouterr().out
-    expert = {"transfer_cube": {"median_time_s": 5.0, "rate": 0.9}}
     late = {**found, "name": "clone-tiny-flow"}
     for study, pictures in (
         ("speed", {"speed-curves.png", "speed.png"}),
@@ -82,13 +86,19 @@ def test_an_experiment_is_run_judged_told_and_drawn(
         results = [
             {k: v for k, v in r.items() if study == "speed" or k != "curve"} for r in results
         ]
-        made = draw(study, results, expert, config.folder)
+        made = draw(study, results, experts, config.folder)
         assert pictures <= {path.name for path in made}
     learning.keep("speed", [found])
     learning.keep("speed", [{**found, "name": "speed-other"}])
     kept = json.loads((tmp_path / "results" / "speed.json").read_text())
     assert [r["name"] for r in kept] == ["speed-tiny", "speed-other"]
     assert "success" not in kept[0]["judged"][0]
+
+
+def test_pairs_are_of_the_same_starts():
+    one, other = ({"success": won} for won in ([1, 1, 0, 0, 1], [1, 0, 1, 1]))
+    assert learning.paired(one, other) == {"alone": 1, "other_alone": 2}
+    assert learning.paired(one, one) == {"alone": 0, "other_alone": 0}
 
 
 def test_data_is_shared_where_demonstrations_are_equal():

@@ -118,7 +118,7 @@ def test_a_noisy_policy_is_judged_with_its_noise(bench: Bench, tmp_path: Path):
     assert bits(variant.improver(config).run(tmp_path / "loud")["net"]) == bits(quiet["net"])
     with pytest.raises(InputError, match="noisy with residual"):
         replace(config, residual=True)
-    with pytest.raises(InputError, match="GaussianPolicy acts without noise"):
+    with pytest.raises(InputError, match="a GaussianPolicy acts without noise"):
         policy_for(load_task("transfer_cube"), CloneConfig(family="gaussian")).noisy(config.noise)
 
 
