@@ -23,6 +23,7 @@ import tyro
 from benchmarks.common import Result, note, report
 from regrasp.envs import Task, load_task
 from regrasp.files import read_json
+from regrasp.record import from_settings
 from regrasp.rl.bundle import export, largest_difference
 from regrasp.rl.checkpoint import load_tree
 from regrasp.rl.clone import CloneConfig, policy_for
@@ -30,7 +31,7 @@ from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.policies import Params, Policy
 from regrasp.rl.runner import Runner
-from regrasp.road import Road, from_settings
+from regrasp.road import Road
 
 MAX_DIFFERENCE_RAD = 1e-5
 MAX_P99_MS = 5.0

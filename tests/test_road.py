@@ -13,6 +13,7 @@ from benchmarks.recordings import write_sage
 from regrasp import road
 from regrasp.envs import BatchEnv, Executor, Snapshot
 from regrasp.errors import InputError
+from regrasp.record import from_settings, hardware
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.episodes import Episodes, EpisodeWriter
@@ -20,7 +21,7 @@ from regrasp.rl.evaluate import Evaluation
 from regrasp.rl.generate import GenerateConfig
 from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
-from regrasp.road import JudgeConfig, Road, from_settings, hardware, judge_bundle, kept_moments
+from regrasp.road import JudgeConfig, Road, judge_bundle, kept_moments
 
 
 def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -112,7 +113,7 @@ def test_a_policy_improved_in_another_folder_knows_its_clone_and_what_that_was_s
 
 
 def test_finished_stages_are_not_done_again(run: Road):
-    before, spent = everything(run.folder), run.spent()
+    before, spent = everything(run.folder), run.record.spent()
     demos = json.loads((run.folder / "demos.json").read_text())
     run.demos(DemonstrateConfig(**demos))
     run.clone(from_settings(CloneConfig, settings(run.folder, "clone")))
@@ -122,7 +123,7 @@ def test_finished_stages_are_not_done_again(run: Road):
     after = everything(run.folder)
     assert before.keys() == after.keys()
     assert [name for name in before if before[name] != after[name]] == ["seconds.json"]
-    assert [run.spent()[stage] for stage in ("clone", "improve")] == [
+    assert [run.record.spent()[stage] for stage in ("clone", "improve")] == [
         spent[stage] for stage in ("clone", "improve")
     ]
 
@@ -317,7 +318,7 @@ def test_a_policy_is_improved_judged_and_run_as_it_was_trained_to_be(
         played.append(env.executor)
         raise KeyboardInterrupt
 
-    config = run._kept("improve", ImproveConfig)
+    config = run.record.kept("improve", ImproveConfig)
     monkeypatch.setattr(road, "Improver", look)
     with pytest.raises(KeyboardInterrupt):
         run.improve(config)

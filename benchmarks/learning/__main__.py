@@ -32,13 +32,14 @@ from regrasp.envs import BatchEnv, load_task
 from regrasp.errors import unknown
 from regrasp.files import read_json, write_json
 from regrasp.randomization import randomizer_for
+from regrasp.record import hardware
 from regrasp.rl.bundle import load_bundle
 from regrasp.rl.clone import read_lines
 from regrasp.rl.drift import Neighbours, drift
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import PlayConfig, evaluate
 from regrasp.rl.experts import MANNERS, load_expert
-from regrasp.road import Road, hardware
+from regrasp.road import Road
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 20_000
@@ -89,7 +90,7 @@ def run(one: Experiment, config: Learning) -> dict[str, Any]:
     plays = (PlayConfig(),) if one.improve else one.plays
     result = {"name": one.name, "task": one.task, "seed": one.seed, "data": one.data}
     result |= {"source": one.source, "judged": judgements(one, "clone", bundle, plays, config)}
-    result |= {"seconds": base.spent(), "demonstrations": times_of(shown)}
+    result |= {"seconds": base.record.spent(), "demonstrations": times_of(shown)}
     if one.drift:
         result["drift"] = drift_of(one, bundle, shown, base.folder)
     if one.improve:
@@ -101,7 +102,7 @@ def run(one: Experiment, config: Learning) -> dict[str, Any]:
         result["judged"] += judgements(one, "improved", bundle, one.plays, config)
         result["curve"] = read_lines(road.folder / "improve" / "metrics.jsonl")
         result["improve"] = asdict(one.improve)
-        result["seconds"] |= road.spent()
+        result["seconds"] |= road.record.spent()
     return result
 
 

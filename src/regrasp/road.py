@@ -4,15 +4,10 @@ A stage that has finished is not done again; one that was interrupted goes on. T
 are kept beside its results, and other settings in the same folder are refused.
 """
 
-import os
-import platform
-import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -21,7 +16,8 @@ from regrasp.envs import BatchEnv, Executor, Snapshot, load_task, role_key
 from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
 from regrasp.files import read_json, write_json
-from regrasp.randomization import Table, randomizer_for
+from regrasp.randomization import randomizer_for
+from regrasp.record import Record, settings_of
 from regrasp.rl.bundle import export, load_bundle
 from regrasp.rl.clone import SOURCES, CloneConfig, Samples, clone, policy_for, samples
 from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
@@ -40,19 +36,6 @@ KEPT = 256
 """States of demonstrations that groups start from, at least."""
 TOLD = ("version", "config", "manner", "retimed", "generated", "recorded", "commands", "lacks")
 """What demonstrations say of how they were made, as far as they do."""
-Config = TypeVar("Config")
-PACKAGES = (
-    "regrasp",
-    "mujoco",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "gymnasium",
-    "numpy",
-    "onnxruntime",
-    "mink",
-)
 
 
 def quiet(done: int, total: int, note: str) -> None:
@@ -95,6 +78,11 @@ class Road:
         load_task(self.task)
         role_key(self.seed, "train")
 
+    @property
+    def record(self) -> Record:
+        """What the folder says of itself."""
+        return Record(self.folder)
+
     # ---- stages ----
 
     def demos(self, config: DemonstrateConfig) -> Episodes:
@@ -102,10 +90,10 @@ class Road:
         folder = self.folder / "demos"
         load_expert(self.task, config.manner)
         randomizer_for(self.task, config.randomize)
-        if self._settled("demos", config) and (folder / "meta" / "info.json").exists():
+        if self.record.settled("demos", config) and (folder / "meta" / "info.json").exists():
             return Episodes.open(folder)
-        self._keep("demos", config)
-        with self._clock("demos"):
+        self.record.keep("demos", config)
+        with self.record.clock("demos"):
             result = demonstrate(self.task, folder, config, self.progress("demos"))
         write_json(folder / "meta" / "demonstrations.json", result.to_json())
         return Episodes.open(folder)
@@ -128,17 +116,17 @@ class Road:
 
     def clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """Clone the demonstrations."""
-        self._settled("clone", config)
+        self.record.settled("clone", config)
         self._need_demos(config)
-        self._keep("clone", config)
-        with self._clock("clone"):
+        self.record.keep("clone", config)
+        with self.record.clock("clone"):
             return self._clone(config)
 
     def improve(self, config: ImproveConfig) -> tuple[Policy, Params]:
         """Improve the clone from states of the demonstrations."""
-        self._settled("improve", config)
+        self.record.settled("improve", config)
         policy, params = self._cloned()
-        demos = self._need_demos(self._kept("clone", CloneConfig))
+        demos = self._need_demos(self.record.kept("clone", CloneConfig))
         policy, params = improved(policy, params, config, load_task(self.task).control_dt_s)
         moments, phases = kept_moments(demos, policy.chunk)
         env = self._env("table", config.rows, policy.executor)
@@ -147,8 +135,8 @@ class Road:
                 f"the demonstrations in {self.folder} are of another model or version: "
                 "choose another --folder and collect them again"
             )
-        self._keep("improve", config)
-        with self._clock("improve"):
+        self.record.keep("improve", config)
+        with self.record.clock("improve"):
             improver = Improver(env, policy, params, moments, phases, config)
             return policy, improver.run(self.folder / "improve", self.progress("improve"))
 
@@ -157,16 +145,16 @@ class Road:
         policy, params = self._cloned()
         made = {"clone": self._export("clone", policy, params)}
         if (self.folder / "improve" / "params.npz").exists():
-            config = self._kept("improve", ImproveConfig)
+            config = self.record.kept("improve", ImproveConfig)
             made["improved"] = self._export("improved", *self.improve(config))
         return made
 
     def judge(self, config: JudgeConfig, policies: Sequence[str] = POLICIES) -> list[Evaluation]:
         """Judge policies under nominal and randomised physics, each once."""
-        self._settled("eval", config)
-        self._keep("eval", config)
+        self.record.settled("eval", config)
+        self.record.keep("eval", config)
         found = []
-        with self._clock("eval"):
+        with self.record.clock("eval"):
             for policy in policies:
                 for physics in PHYSICS:
                     found.append(self._judge_one(policy, physics, config))
@@ -177,7 +165,7 @@ class Road:
         from regrasp.rl.video import film
 
         made = []
-        with self._clock("video"):
+        with self.record.clock("video"):
             for policy in POLICIES:
                 path = self.folder / "video" / f"{policy}.mp4"
                 if not path.exists():
@@ -203,7 +191,7 @@ class Road:
                     "why": "no recordings: set REGRASP_DATA to a folder that holds sage_so101",
                 }
             ]
-        with self._clock("gap"):
+        with self.record.clock("gap"):
             gap = measure_gap([recordings])
             keep_gap(
                 self.folder,
@@ -255,82 +243,20 @@ class Road:
         skipped += self.compare(video)
         for part in skipped:
             say(f"skipped {part['what']}: {part['why']}")
-        self.describe(command, skipped)
+        self.record.describe(self.task, self.seed, command, skipped)
         return found, self.report()
-
-    # ---- the run's own record ----
-
-    def describe(self, command: str, skipped: list[dict[str, str]]) -> None:
-        """Write run.json: what ran, where, and what was left out."""
-        table = randomizer_for(self.task, "table")
-        record = {
-            "task": self.task,
-            "seed": self.seed,
-            "command": command,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in PACKAGES},
-            },
-            "hardware": hardware(),
-            "started": self.spent().get("started") or time.strftime("%Y-%m-%d %H:%M:%S"),
-            "seconds": {k: v for k, v in self.spent().items() if k != "started"},
-            "table": table.to_json() if isinstance(table, Table) else [],
-            "skipped": skipped,
-        }
-        write_json(self.folder / "run.json", record)
-
-    def spent(self) -> dict[str, Any]:
-        """Seconds of every stage, and when the first one started."""
-        path = self.folder / "seconds.json"
-        return read_json(path, "times") if path.exists() else {}
 
     # ---- inside ----
 
     def _made(self, stage: str, name: str, config: Any, make: Callable[..., Episodes]) -> Episodes:
         """Other episodes that are made of the demonstrations, once."""
         folder = self.folder / name
-        if self._settled(stage, config) and (folder / "meta" / "info.json").exists():
+        if self.record.settled(stage, config) and (folder / "meta" / "info.json").exists():
             return Episodes.open(folder)
         shown = self.shown()
-        self._keep(stage, config)
-        with self._clock(stage):
+        self.record.keep(stage, config)
+        with self.record.clock(stage):
             return make(shown, folder, config, self.progress(stage))
-
-    def _settled(self, stage: str, config: Any) -> bool:
-        """Whether a stage was started before, with these settings.
-
-        Raises:
-            InputError: it was, with others.
-        """
-        path, settings = self._path(stage), _settings(config)
-        if not path.exists():
-            return False
-        before = read_json(path, "settings")
-        if before != settings:
-            before = before if isinstance(before, dict) else {}
-            names = [k for k in before | settings if before.get(k) != settings.get(k)]
-            changes = ", ".join(f"{k} {before.get(k)} -> {settings.get(k)}" for k in names)
-            raise InputError(
-                f"{self.folder} holds a {stage} stage with other settings ({changes}): "
-                "choose another --folder, or delete that one"
-            )
-        return True
-
-    def _keep(self, stage: str, config: Any) -> None:
-        """Note a stage's settings, now that it starts."""
-        if not self._path(stage).exists():
-            write_json(self._path(stage), _settings(config))
-
-    def _path(self, stage: str) -> Path:
-        """Where a stage's settings are kept."""
-        flat = ("demos", "retime", "generate")  # Their folders belong to the episodes.
-        return self.folder / (f"{stage}.json" if stage in flat else f"{stage}/config.json")
-
-    def _clock(self, stage: str) -> AbstractContextManager[None]:
-        """Times a stage; to read what is trained already is no work of it."""
-        if (self.folder / stage / "params.npz").exists():
-            return nullcontext()
-        return _Clock(self.folder / "seconds.json", stage)
 
     def _env(self, physics: str, rows: int, executor: Executor) -> BatchEnv:
         return BatchEnv(
@@ -375,7 +301,7 @@ class Road:
             raise InputError(
                 f"no finished clone in {self.folder}: run `regrasp clone {self.task}` first"
             )
-        return self._clone(self._kept("clone", CloneConfig))
+        return self._clone(self.record.kept("clone", CloneConfig))
 
     def _clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """The clone: trained, trained to its end, or read, as the folder has it."""
@@ -388,34 +314,24 @@ class Road:
             data = Samples(*(part[used] for part in data))
         return policy, clone(policy, data, config, self.folder / "clone", self.progress("clone"))
 
-    def _kept(self, stage: str, config: type[Config]) -> Config:
-        """The settings that a stage was run with."""
-        path = self._path(stage)
-        try:
-            return from_settings(config, read_json(path, "settings"))
-        except TypeError as error:
-            raise InputError(
-                f"settings {path} are not of this version ({error}): start a new run"
-            ) from None
-
     def _export(self, name: str, policy: Policy, params: Params) -> Path:
         folder = self.folder / "bundle" / name
         if not (folder / "policy.json").exists():
-            with self._clock("export"):
+            with self.record.clock("export"):
                 origin = {"policy": name, "seed": self.seed, **self._origin(name)}
                 export(policy, params, load_task(self.task), self.task, folder, origin)
         return folder
 
     def _origin(self, name: str) -> dict[str, Any]:
         """The settings that a policy came out of, and what the demonstrations say of their own."""
-        config = self._kept("clone", CloneConfig)
+        config = self.record.kept("clone", CloneConfig)
         shown = self._need_demos(config)
         told = {key: shown.meta[key] for key in TOLD if key in shown.meta}
         # Where a folder lies on this machine says nothing elsewhere; its last names may.
-        clone = {**_settings(config), "data": "/".join(Path(config.data).parts[-2:])}
+        clone = {**settings_of(config), "data": "/".join(Path(config.data).parts[-2:])}
         found = {"demonstrations": {"episodes": len(shown), **told}, "clone": clone}
         if name == "improved":
-            found["improve"] = _settings(self._kept("improve", ImproveConfig))
+            found["improve"] = settings_of(self.record.kept("improve", ImproveConfig))
         return found
 
     def _actor(self, policy: str) -> tuple[Any, Executor]:
@@ -442,50 +358,6 @@ class Road:
         )
         write_json(path, result.to_json())
         return result
-
-
-def from_settings(kind: type[Config], settings: Any) -> Config:
-    """Undo `_settings`; settings in groups are configs of their own.
-
-    Raises:
-        TypeError: they are not of this config, or not all of them are there.
-    """
-    if not isinstance(settings, dict):
-        raise TypeError(f"settings are a {type(settings).__name__}")
-    found: Any = fields(kind)  # type: ignore[arg-type]
-    if lost := {f.name for f in found} - {"threads", *settings}:
-        raise TypeError(f"they lack {', '.join(sorted(lost))}")
-    groups: dict[str, Any] = {
-        f.name: f.default_factory for f in found if is_dataclass(f.default_factory)
-    }
-    parts: dict[str, Any] = {
-        name: groups[name](**value) if name in groups else value for name, value in settings.items()
-    }
-    return kind(**parts)
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    """A stage's settings as plain data. Threads do not count."""
-    return {name: value for name, value in asdict(config).items() if name != "threads"}
-
-
-class _Clock(AbstractContextManager[None]):
-    """Adds the time of a stage to a file of seconds, over however many runs it takes."""
-
-    def __init__(self, path: Path, stage: str):
-        self._path, self._stage = path, stage
-
-    def __enter__(self) -> None:
-        self._started = time.monotonic()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if kind is not None and issubclass(kind, InputError):
-            return
-        seconds = read_json(self._path, "times") if self._path.exists() else {}
-        seconds.setdefault("started", time.strftime("%Y-%m-%d %H:%M:%S"))
-        spent = time.monotonic() - self._started
-        seconds[self._stage] = round(seconds.get(self._stage, 0.0) + spent, 2)
-        write_json(self._path, seconds)
 
 
 def judge_bundle(
@@ -541,25 +413,3 @@ def kept_moments(episodes: Episodes, every: int) -> tuple[Snapshot, np.ndarray]:
         stacks.append(stack[steps])
         phases.append(steps / len(stack))
     return Snapshot.concatenate(stacks), np.concatenate(phases)
-
-
-def hardware() -> dict[str, Any]:
-    """What this runs on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip()
-            for line in info.read_text().splitlines()
-            if "model name" in line
-        ]
-        cpu = names[0] if names else cpu
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "memory_gib": round(pages / 2**30, 1),
-        "platform": platform.platform(),
-    }
