@@ -1,6 +1,6 @@
-"""What the verbs `gap` and `coverage` leave in a folder, for the report: figures, drawings and a film."""
+"""What `gap`, `coverage` and `open-loop` leave in a folder for the report: figures, drawings, a film."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from regrasp.sim2real.film import film_replay, which
 from regrasp.sim2real.gap import Gap
 from regrasp.sim2real.log import Log
 from regrasp.sim2real.measure_coverage import Coverage, Example
+from regrasp.sim2real.open_loop import OpenLoop, Run
 from regrasp.sim2real.params import with_params
+from regrasp.sim2real.plots_policy import draw_open_loop
 from regrasp.sim2real.readers import read_logs
 from regrasp.sim2real.replay import replay
 from regrasp.sim2real.units import ReadConfig
@@ -90,6 +92,12 @@ def keep_coverage(folder: Path, coverage: Coverage, example: Example) -> None:
     drawing = plots.draw_replay(example.log, example.nominal, members=example.members)
     _write(folder / "coverage_replay.svg", drawing)
     write_json(folder / "coverage.json", coverage.to_json())
+
+
+def keep_open_loop(folder: Path, found: OpenLoop, runs: Sequence[Run]) -> None:
+    """Write open_loop.json and open_loop.svg, each whole or not at all."""
+    _write(folder / "open_loop.svg", draw_open_loop(found, runs))
+    write_json(folder / "open_loop.json", found.to_json())
 
 
 def _typical(logs: list[Log]) -> Log:

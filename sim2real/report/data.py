@@ -83,12 +83,16 @@ class Run:
     """What `Coverage.to_json` gave."""
     coverage_replay: bytes | None = None
     """Drawing of a replay with its ensemble, SVG."""
+    open_loop: Table | None = None
+    """What `OpenLoop.to_json` gave."""
+    open_loop_drawing: bytes | None = None
+    """Drawing of a policy on logs, SVG."""
 
     @property
     def about_reality_alone(self) -> bool:
         """Whether the folder holds figures about recordings and nothing of a run."""
         nothing = not (self.evaluations or self.clone or self.improve or self.demonstrations)
-        known = self.gap is not None or self.coverage is not None
+        known = any(part is not None for part in (self.gap, self.coverage, self.open_loop))
         return known and nothing and self.facts.task is None
 
     def result(self, policy: str, physics: str) -> Evaluation | None:
@@ -116,6 +120,7 @@ def read_run(folder: Path) -> Run:
     gap, replay = folder / "gap.json", folder / "gap_replay.svg"
     coverage, covered = folder / "coverage.json", folder / "coverage_replay.svg"
     film, filmed = folder / "gap_film.mp4", folder / "gap_film.json"
+    asked, drawn = folder / "open_loop.json", folder / "open_loop.svg"
     videos = {policy: folder / "video" / f"{policy}.mp4" for policy in POLICIES}
     return Run(
         facts=_facts(table_in(facts, "record of the run") if facts.exists() else Table({}, facts)),
@@ -130,6 +135,8 @@ def read_run(folder: Path) -> Run:
         filmed=table_in(filmed, "description of a film") if filmed.exists() else None,
         coverage=table_in(coverage, "coverage").values if coverage.exists() else None,
         coverage_replay=bytes_in(covered) if covered.exists() else None,
+        open_loop=table_in(asked, "figures of a policy on logs") if asked.exists() else None,
+        open_loop_drawing=bytes_in(drawn) if drawn.exists() else None,
     )
 
 

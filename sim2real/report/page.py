@@ -59,10 +59,15 @@ def _filled(subject: str, parts: list[Html]) -> str:
 
 def _alone(run: Run) -> Html:
     """The head of a page about recordings alone."""
-    arm = run.gap.arm if run.gap is not None else str((run.coverage or {}).get("arm"))
+    if run.gap is not None:
+        over = f"{run.gap.arm} · simulation against recordings"
+    elif run.coverage is not None:
+        over = f"{run.coverage.get('arm')} · simulation against recordings"
+    else:
+        over = "a policy on recordings"
     return tag(
         "header",
-        tag("p", f"regrasp · {arm} · simulation against recordings", class_="over"),
+        tag("p", f"regrasp · {over}", class_="over"),
         tag("h1", summary.headline(run)),
     )
 

@@ -8,7 +8,7 @@ from regrasp.errors import InputError
 from regrasp.sim2real import plots, plots_detail
 from regrasp.sim2real.causes import LEAST
 from regrasp.sim2real.gap import Gap
-from regrasp.sim2real.report import words
+from regrasp.sim2real.report import policy, words
 from regrasp.sim2real.report.data import Run
 from regrasp.sim2real.report.markup import Html, drawing, figure, join, table, tag, video
 from regrasp.sim2real.report.results import absent
@@ -23,11 +23,12 @@ MALFORMED = (KeyError, TypeError, IndexError, ValueError, AttributeError)
 
 
 def reality(run: Run) -> Html:
-    """The gap between simulation and recordings of a real arm, and how randomisation covers it."""
-    if run.gap is None and run.coverage is None:
+    """The gap to recordings of a real arm, how randomisation covers it, and what a policy does on them."""
+    measured = run.gap is not None or run.coverage is not None
+    if not measured and run.open_loop is None:
         return absent(run, "The gap to a real arm has not been measured.", "gap")
     try:
-        parts = [summary(run)]
+        parts = [summary(run)] if measured else []
         if run.gap is not None:
             parts += _gap_parts(run, run.gap)
         if run.coverage is not None:
@@ -36,6 +37,8 @@ def reality(run: Run) -> Html:
         raise InputError(
             f"gap.json or coverage.json lacks a part ({error!r:.60}): measure it again"
         ) from None
+    if run.open_loop is not None:
+        parts += policy.on_logs(run, run.open_loop)
     return join(parts)
 
 

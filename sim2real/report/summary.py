@@ -5,7 +5,7 @@ from typing import Any
 
 from regrasp.sim2real.causes import LEAST
 from regrasp.sim2real.gap import Gap
-from regrasp.sim2real.report import words
+from regrasp.sim2real.report import policy, words
 from regrasp.sim2real.report.data import Run
 from regrasp.sim2real.report.markup import Html, join, tag
 
@@ -13,6 +13,8 @@ from regrasp.sim2real.report.markup import Html, join, tag
 def headline(run: Run) -> str:
     """The one sentence to remember of a folder that holds nothing but recordings' figures."""
     gap = run.gap
+    if gap is None and run.coverage is None and run.open_loop is not None:
+        return policy.headline(run.open_loop)
     if gap is None:
         verdict = (run.coverage or {}).get("verdict", "unknown")
         return f"The randomisation is {verdict} for the recordings."

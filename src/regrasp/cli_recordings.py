@@ -159,6 +159,7 @@ def open_loop(
     read: Flat[ReadConfig] = ReadConfig(),
     resample: bool = False,
     picture: Path | None = None,
+    out: Path | None = None,
     json: bool = False,
 ) -> None:
     """Run a policy on logged observations and hold its actions against the logged commands.
@@ -171,9 +172,11 @@ def open_loop(
         read: What the recordings do not say themselves.
         resample: Take logs of another rate than the policy's: measurements interpolated, commands held.
         picture: Draw it into this file, .png or .svg.
+        out: A folder for the figures and the drawing, from which `regrasp report --folder` makes a page.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.files import whole
+    from regrasp.sim2real.kept import keep_open_loop
     from regrasp.sim2real.plots_policy import draw_open_loop
     from regrasp.sim2real.policy_on_log import policy_on_logs
 
@@ -183,6 +186,8 @@ def open_loop(
     if picture:
         with whole(picture) as temporary:
             temporary.write_bytes(draw_open_loop(found, runs, form))
+    if out is not None:
+        keep_open_loop(out, found, runs)
     answer(json, found.to_json(), f"{found}\n{picture}" if picture else str(found))
 
 

@@ -30,6 +30,7 @@ from regrasp.sim2real.policy_on_log import (
     robot_of,
     run,
 )
+from regrasp.sim2real.report import write_report
 
 NAMES = load_task("transfer_cube").workcell().action_names
 ARMS = [i for i in range(14) if i not in (6, 13)]
@@ -376,6 +377,26 @@ def test_the_verb_answers_and_refuses_in_one_line(bundle, tmp_path, capsys):
         said = capsys.readouterr().err
         assert message in said
         assert said.count("\n") == 1
+
+
+def test_the_report_tells_of_a_policy_on_logs(bundle, tmp_path, capsys):
+    to_tables([make_log(0), make_log(1)], tmp_path / "logs")
+    out = tmp_path / "out"
+    main(["open-loop", str(bundle(0.1)), str(tmp_path / "logs"), "--out", str(out), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert json.loads((out / "open_loop.json").read_text()) == found
+    page = write_report(out).read_text()
+    low, high = found["arms"]["rmse_interval"]
+    assert f"{found['arms']['rmse']:.4f}\u00a0rad" in page
+    assert f"{low:.4f} to {high:.4f}" in page
+    assert "What a policy would have done" in page
+    assert "gap to a real arm has not been measured" not in page
+    assert page.count("<svg") == 1
+    for name in found["joints"]:
+        assert name.replace("_", " ") in page
+    (out / "open_loop.json").write_text(json.dumps({**found, "joints": 3}))
+    with pytest.raises(InputError, match=r"open_loop\.json: joints is 3"):
+        write_report(out)
 
 
 # ---- the shipped policy ----
