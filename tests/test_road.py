@@ -14,6 +14,7 @@ from regrasp import road
 from regrasp.envs import BatchEnv, Executor, Snapshot
 from regrasp.errors import InputError
 from regrasp.record import from_settings, hardware
+from regrasp.rl.bundle import load_bundle
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.episodes import Episodes, EpisodeWriter
@@ -154,6 +155,20 @@ def test_a_lost_stage_is_made_again_the_same(run: Road):
     path.unlink()
     run.judge(JudgeConfig(**settings(run.folder, "eval")))
     assert path.read_text() == before
+
+
+def test_what_is_exported_may_be_played_in_shorter_pieces(run: Road):
+    known = run.folder / "bundle" / "improved" / "policy.json"
+    before = json.loads(known.read_text())
+    run.export(execute=2)
+    after = json.loads(known.read_text())
+    assert after == {**before, "execute": 2}
+    assert load_bundle(run.folder).execute == 2
+    with pytest.raises(InputError, match="execute 1000 of a chunk of"):
+        run.export(execute=1000)
+    assert json.loads(known.read_text()) == after
+    run.export()
+    assert json.loads(known.read_text()) == before
 
 
 def test_threads_are_no_setting(run: Road):

@@ -107,7 +107,8 @@ def _clones() -> list[Experiment]:
 
 
 def _improved() -> list[Experiment]:
-    transfer = Experiment("improve-transfer_cube", "transfer_cube", improve=IMPROVE)
+    often = (PlayConfig(), PlayConfig(execute=2))
+    transfer = Experiment("improve-transfer_cube", "transfer_cube", improve=IMPROVE, plays=often)
     return [
         *seeds(transfer, 3),
         *(
@@ -117,6 +118,7 @@ def _improved() -> list[Experiment]:
                 demos=demos_of(task),
                 clone=clone_of(task),
                 improve=improve_of(task),
+                plays=often,
             )
             for task in TASKS[1:]
         ),

@@ -151,17 +151,20 @@ def plot(
     answer(json, {"picture": str(out), "curves": list(groups)}, str(out))
 
 
-def export(task: Task, seed: int = 0, folder: Path | None = None, json: bool = False) -> None:
+def export(
+    task: Task, seed: int = 0, folder: Path | None = None, execute: int = 0, json: bool = False
+) -> None:
     """Write a run's policies as bundles: ONNX and metadata, to be run with numpy and onnxruntime.
 
     Args:
         task: Name of the task, such as transfer_cube.
         seed: Of the run.
         folder: Folder of the run; by default runs/TASK-SEED.
+        execute: Actions of a chunk that are played before the next; 0: as it was learned.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     with _road(task, seed, folder) as road:
-        made = road.export()
+        made = road.export(execute)
     answer(
         json,
         {name: str(path) for name, path in made.items()},

@@ -5,7 +5,7 @@ are kept beside its results, and other settings in the same folder are refused.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +140,16 @@ class Road:
             improver = Improver(env, policy, params, moments, phases, config)
             return policy, improver.run(self.folder / "improve", self.progress("improve"))
 
-    def export(self) -> dict[str, Path]:
-        """Write the bundles of the clone and, if there is one, of the improved policy."""
-        policy, params = self._cloned()
-        made = {"clone": self._export("clone", policy, params)}
+    def export(self, execute: int = 0) -> dict[str, Path]:
+        """Write the bundles of the clone and, if there is one, of the improved policy.
+
+        Args:
+            execute: actions of a chunk that are played before the next; 0: as it was learned.
+        """
+        found = {"clone": self._cloned()}
         if (self.folder / "improve" / "params.npz").exists():
-            config = self.record.kept("improve", ImproveConfig)
-            made["improved"] = self._export("improved", *self.improve(config))
-        return made
+            found["improved"] = self.improve(self.record.kept("improve", ImproveConfig))
+        return {name: self._export(name, *made, execute) for name, made in found.items()}
 
     def judge(self, config: JudgeConfig, policies: Sequence[str] = POLICIES) -> list[Evaluation]:
         """Judge policies under nominal and randomised physics, each once."""
@@ -314,9 +316,12 @@ class Road:
             data = Samples(*(part[used] for part in data))
         return policy, clone(policy, data, config, self.folder / "clone", self.progress("clone"))
 
-    def _export(self, name: str, policy: Policy, params: Params) -> Path:
+    def _export(self, name: str, policy: Policy, params: Params, execute: int) -> Path:
         folder = self.folder / "bundle" / name
-        if not (folder / "policy.json").exists():
+        if execute:
+            policy = replace(policy, execute=execute)
+        made, wanted = folder / "policy.json", policy.executor.execute
+        if not made.exists() or read_json(made, "bundle").get("execute") != wanted:
             with self.record.clock("export"):
                 origin = {"policy": name, "seed": self.seed, **self._origin(name)}
                 export(policy, params, load_task(self.task), self.task, folder, origin)
