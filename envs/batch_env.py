@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from jaxtyping import Array, Bool, Float32, Int, UInt32
+from jaxtyping import Array, Bool, Float, Float32, Int, UInt32
 
 from regrasp.envs.executor import NOTHING, Executor
 from regrasp.envs.keys import role_key, wrap
@@ -305,6 +305,12 @@ class BatchEnv(VectorEnv):
         self._need_start()
         return self._view_all(self._carry, self._world.block())
 
+    def reward_terms(self) -> dict[str, Float[np.ndarray, " envs"]]:
+        """The terms of the task's reward as the rows stand now, by name, in the order of the task."""
+        self._need_start()
+        terms = self._terms_all(self._carry, self._world.block())
+        return {name: np.array(value) for name, value in zip(self._terms, terms, strict=True)}
+
     def state_row(self, row: int) -> np.ndarray:
         """A copy of the engine's full state of one row, float64: what exactness is judged on."""
         return np.array(self._world.rows[row])
@@ -341,6 +347,8 @@ class BatchEnv(VectorEnv):
         self._look = jax.jit(jax.vmap(mechanics.look))
         self._observe_all = jax.jit(jax.vmap(mechanics.observe))
         self._view_all = jax.jit(jax.vmap(mechanics.see))
+        self._terms_all = jax.jit(jax.vmap(mechanics.reward_terms))
+        self._terms = mechanics.term_names()
         self._scatter = jax.jit(_scatter)
         self._key_of = jax.jit(
             jax.vmap(

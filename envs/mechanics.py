@@ -139,6 +139,22 @@ class Mechanics:
         )
         return tuple(metrics)
 
+    def reward_terms(self, carry: Carry, block: Float[Array, " size"]) -> tuple[Array, ...]:
+        """The terms of the reward, in the task's order: see `term_names`."""
+        return tuple(self.task.reward(self.see(carry, block), carry.task).values())
+
+    def term_names(self) -> tuple[str, ...]:
+        """The names of the reward's terms, in the task's order, which a traced dict would lose."""
+        names: list[str] = []
+
+        def note(carry: Carry, block: Float[Array, " size"]) -> None:
+            names.extend(self.task.reward(self.see(carry, block), carry.task))
+
+        jax.eval_shape(
+            note, self.carry_shapes(), jax.ShapeDtypeStruct((self.window.size,), jnp.float32)
+        )
+        return tuple(names)
+
     def load(self, carry: Carry, chunk: Float[Array, "chunk action"]) -> Carry:
         """Hand over a chunk, which is taken if one is due."""
         return carry._replace(executor=self.executor.load(carry.executor, chunk))

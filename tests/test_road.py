@@ -344,7 +344,7 @@ def test_a_bundle_is_judged_as_it_was_in_its_run(finished):
     data = json.loads((finished.folder / "eval" / "clone-nominal.json").read_text())
     config = JudgeConfig(**settings(finished.folder, "eval"))
     bundle = finished.folder / "bundle" / "clone"
-    again = judge_bundle(str(bundle), "transfer_cube", "nominal", config)
+    again, _ = judge_bundle(str(bundle), "transfer_cube", "nominal", config)
     assert again.to_json() == Evaluation.from_json(data).to_json()
 
 

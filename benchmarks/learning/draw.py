@@ -118,7 +118,9 @@ def _speeds(results: Results, experts: dict[str, Any]) -> bytes:
         if manner in experts:
             x, y = experts[manner]["median_time_s"], experts[manner]["rate"]
             panel.plot(x, y, "*", color="black", ms=11)
-            panel.annotate(name, (x, y), (6, -10), textcoords="offset points", fontsize=8)
+            panel.annotate(
+                name, (x, y), (-6, -14), textcoords="offset points", fontsize=8, ha="right"
+            )
     panel.set(xlabel="median time to success (s); failures count as the horizon")
     panel.set(ylabel="success, randomised", ylim=(0, 1.03))
     return _png(figure)

@@ -181,6 +181,8 @@ def eval_(
     rows: int = 250,
     noise: float | None = None,
     play: Flat[PlayConfig] = PlayConfig(),
+    failures: Path | None = None,
+    clips: int = 2,
     json: bool = False,
 ) -> None:
     """Judge a policy on episodes that nothing was trained on.
@@ -194,20 +196,21 @@ def eval_(
         rows: Episodes at a time.
         noise: Scale of the noise that chunks are made from; 1 samples as it was trained to; None: as it says.
         play: How its chunks are played.
+        failures: A folder for clips and pictures of its failures, sorted by how far they got.
+        clips: Of each kind of failure.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.road import judge_bundle
 
+    config = JudgeConfig(episodes, rows, seed, noise)
     with bars() as progress:
-        found = judge_bundle(
-            bundle,
-            task,
-            randomize,
-            JudgeConfig(episodes, rows, seed, noise),
-            play,
-            progress("eval"),
+        judged, failed = judge_bundle(
+            bundle, task, randomize, config, play, failures, clips, progress
         )
-    answer(json, found.to_json(), str(found))
+    if failed is None:
+        answer(json, judged.to_json(), str(judged))
+    else:
+        answer(json, {**judged.to_json(), **failed.to_json()}, f"{judged}\n{failed}\n{failures}")
 
 
 def randomization(task: Task, json: bool = False) -> None:

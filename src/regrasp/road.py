@@ -24,6 +24,7 @@ from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import Evaluation, PlayConfig, evaluate
 from regrasp.rl.experts import load_expert
+from regrasp.rl.failures import Failures, look_at_failures
 from regrasp.rl.generate import GenerateConfig, generate
 from regrasp.rl.improve import ImproveConfig, Improver, improved
 from regrasp.rl.policies import Params, Policy
@@ -371,13 +372,28 @@ def judge_bundle(
     physics: str,
     config: JudgeConfig,
     play: PlayConfig | None = None,
-    progress: Progress = quiet,
-) -> Evaluation:
+    look: Path | None = None,
+    clips: int = 2,
+    progress: Callable[[str], Progress] = lambda title: quiet,
+) -> tuple[Evaluation, Failures | None]:
     """Judge a bundle, by folder or name, at a task: its own, unless one is named.
 
+    Args:
+        where: folder or name of the bundle.
+        task: name of the task; None: the bundle's own.
+        physics: nominal, or table.
+        config: on how many episodes.
+        play: how its chunks are played.
+        look: a folder for clips of its failures, sorted; None: do not look.
+        clips: of each kind of failure.
+        progress: makes the progress display of a stage.
+
+    Returns:
+        The evaluation, and the failures if they were looked at.
+
     Raises:
-        InputError: an unknown task, randomisation or bundle, a bundle of another task, or one whose chunks
-            cannot be played like this.
+        InputError: an unknown task, randomisation or bundle, a bundle of another task, one whose chunks
+            cannot be played like this, or no rendering here where failures are to be looked at.
     """
     runner, play = load_bundle(where), play or PlayConfig()
     own = str(runner.meta.get("task"))
@@ -392,17 +408,23 @@ def judge_bundle(
         autoreset=AutoresetMode.DISABLED,
         executor=play.executor(runner, found.control_dt_s),
     )
+    if look is not None:
+        check_rendering()
     labels = (Path(where).resolve().name, task, physics)
-    return evaluate(
-        env,
-        runner,
-        episodes=config.episodes,
-        seed=config.seed,
-        labels=labels,
-        noise=runner.noise if config.noise is None else config.noise,
-        continued=play.continued,
-        progress=progress,
+    how: dict[str, Any] = {
+        "seed": config.seed,
+        "noise": runner.noise if config.noise is None else config.noise,
+        "continued": play.continued,
+    }
+    judged = evaluate(
+        env, runner, episodes=config.episodes, labels=labels, progress=progress("eval"), **how
     )
+    if look is None:
+        return judged, None
+    failures = look_at_failures(
+        env, runner, judged.success, look, clips=clips, progress=progress("failures"), **how
+    )
+    return judged, failures
 
 
 def kept_moments(episodes: Episodes, every: int) -> tuple[Snapshot, np.ndarray]:
