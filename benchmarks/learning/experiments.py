@@ -141,6 +141,7 @@ def _one() -> list[Experiment]:
 
 def _speed() -> list[Experiment]:
     base = Experiment("", "transfer_cube")
+    often = (PlayConfig(), PlayConfig(execute=2))
     faster = replace(IMPROVE, speed=1.75)
     fastest = replace(IMPROVE, speed=1.9, time_cost=0.3, iterations=150)
     paces = tuple(PlayConfig(speed=s, lag_ms=200.0) for s in (1.25, 1.5, 2.0))
@@ -154,7 +155,9 @@ def _speed() -> list[Experiment]:
         replace(base, name="speed-retimed-improved", source="retimed", improve=IMPROVE),
         replace(base, name="speed-cost", improve=replace(IMPROVE, time_cost=0.5)),
         replace(base, name="speed-faster", improve=faster),
-        replace(base, name="speed-faster-cost", improve=replace(faster, time_cost=0.3)),
+        replace(
+            base, name="speed-faster-cost", improve=replace(faster, time_cost=0.3), plays=often
+        ),
         replace(base, name="speed-fastest-cost", improve=fastest),
     ]
 
