@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from regrasp.envs import BatchEnv, Snapshot, episode_keys
 from regrasp.envs.render import Camera
@@ -209,7 +210,9 @@ def _sheet(
 ) -> None:
     """One episode of each of the most frequent kinds, from its start to its end."""
     kinds = failures.kinds()[:KINDS]
-    figure = Figure(figsize=(2.2 * SHOWN, 1.95 * len(kinds)), layout="constrained")
+    figure = Figure(
+        figsize=(2.2 * SHOWN, 1.95 * len(kinds)), layout=ConstrainedLayoutEngine(h_pad=0.12)
+    )
     panels = figure.subplots(len(kinds), SHOWN, squeeze=False)
     for line, (kind, ones) in zip(panels, kinds, strict=True):
         own = frames[ones[0].episode]
@@ -230,6 +233,5 @@ def _sheet(
         said = f"{len(ones)} of {len(failures.found)}: {kind} (episode {ones[0].episode})"
         # It is longer than its picture is wide.
         line[0].set_title(said, loc="left", fontsize=9).set_in_layout(False)
-    figure.get_layout_engine().set(h_pad=0.12)
     with whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)

@@ -22,7 +22,7 @@ def on_logs(run: Run, found: Table) -> list[Html]:
     )
     return [
         tag("h3", "What a policy would have done"),
-        "" if heads else tag("p", headline(found)),
+        *([] if heads else [tag("p", headline(found))]),
         tag("p", _ahead(found)),
         figure(drawing(run.open_loop_drawing, "open-loop", alt), caption)
         if run.open_loop_drawing
