@@ -23,7 +23,8 @@ def check_rendering() -> None:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(
             f"cannot render here ({reason}): install the Debian package libegl1 "
-            "(apt-get install libegl1 libopengl0 libgl1-mesa-dri), or go on without pictures by --no-video"
+            "(apt-get install libegl1 libopengl0 libgl1-mesa-dri), or leave pictures out "
+            "(--no-video of run and gap)"
         ) from None
 
 

@@ -4,8 +4,8 @@ How far an episode got is told in the terms of the task's reward, whose order is
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from regrasp.envs import BatchEnv, Snapshot, episode_keys
-from regrasp.envs.render import Camera
+from regrasp.envs.render import Camera, check_rendering
 from regrasp.errors import InputError
 from regrasp.files import whole, write_json
 from regrasp.rl.evaluate import Progress, play_episodes
+from regrasp.rl.rollout import Outcomes
 from regrasp.rl.video import developed
 
 EVERY = 4
@@ -26,6 +27,7 @@ EVERY = 4
 SHOWN, KINDS = 6, 6
 """Pictures of an episode on the sheet, and kinds of failure on it."""
 NOTHING = "nothing"
+FOUND = "failures.json"
 
 
 class Kind(NamedTuple):
@@ -53,7 +55,7 @@ class Failure:
     """To its end."""
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "kind": self.kind._asdict()}
+        return {"episode": self.episode, **self.kind._asdict(), "time_s": self.time_s}
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,20 @@ class Failures:
         return "\n".join(lines)
 
 
+def check_place(out: Path, clips: int) -> None:
+    """Refuse, before anything is played, what could not be filmed or written in the end.
+
+    Raises:
+        InputError: clips < 0, a place that holds something else than failures, or no rendering here.
+    """
+    if clips < 0:
+        raise InputError(f"clips {clips}: choose 0 or more")
+    ours = not out.exists() or (out.is_dir() and (not any(out.iterdir()) or (out / FOUND).exists()))
+    if not ours:
+        raise InputError(f"{out} holds something else than failures: name a new folder")
+    check_rendering()
+
+
 def look_at_failures(
     env: BatchEnv,
     policy: Any,
@@ -98,13 +114,14 @@ def look_at_failures(
 ) -> Failures:
     """Play the episodes of an evaluation that failed once more; sort them, film some of every kind.
 
-    Writes failures.json, a sheet of pictures (failures.png) and clips (kind-episode.mp4) in real time.
+    Writes a folder, whole or not at all, in the place of an older one: failures.json, a sheet of pictures
+    (failures.png) and clips (kind-episode.mp4) in real time.
 
     Args:
         env: as it was for `evaluate`, with the same rows: a closed loop repeats at an equal number.
         policy: as for `evaluate`.
         success: which of the episodes succeeded.
-        out: the folder; made if it is not there.
+        out: the folder.
         seed: as for `evaluate`.
         noise: as for `evaluate`.
         continued: as for `evaluate`.
@@ -112,36 +129,33 @@ def look_at_failures(
         progress: called after every batch.
 
     Raises:
-        InputError: clips < 0, or no rendering here.
+        InputError: see `check_place`.
     """
-    if clips < 0:
-        raise InputError(f"clips {clips}: choose 0 or more")
+    out = out.resolve()
+    check_place(out, clips)
     found: list[Failure] = []
     frames: dict[int, list[Snapshot]] = {}
-    with Camera(env) as camera:
-        for first in range(0, len(success), env.num_envs):
-            rows = np.flatnonzero(~success[first : first + env.num_envs])
-            if len(rows):
-                keys = episode_keys(seed, "evaluate", first, env.num_envs)
-                seen = _Seen(env, rows)
-                outcomes = play_episodes(
-                    env, policy, keys, seed, first, seen.look, noise=noise, continued=continued
-                )
-                found += seen.failures(first, outcomes)
-                frames |= {first + int(row): seen.of(i) for i, row in enumerate(rows)}
-            progress(
-                min(first + env.num_envs, len(success)), len(success), f"{len(found)} failures"
+    for first in range(0, len(success), env.num_envs):
+        rows = np.flatnonzero(~success[first : first + env.num_envs])
+        if len(rows):
+            keys = episode_keys(seed, "evaluate", first, env.num_envs)
+            seen = _Seen(env, rows)
+            outcomes = play_episodes(
+                env, policy, keys, seed, first, seen.look, noise=noise, continued=continued
             )
-        failures = Failures(len(success), tuple(found))
-        write_json(out / "failures.json", failures.to_json())
-        fps = round(1 / env.task.control_dt_s / EVERY)
+            found += seen.failures(first, outcomes)
+            frames |= {first + int(row): seen.of(i, outcomes) for i, row in enumerate(rows)}
+        progress(min(first + env.num_envs, len(success)), len(success), f"{len(found)} failures")
+    failures = Failures(len(success), tuple(found))
+    with whole(out) as folder, Camera(env) as camera:
+        write_json(folder / FOUND, failures.to_json())
         for kind, ones in failures.kinds():
             name = str(kind).replace(",", "").replace(" ", "-")
             for one in ones[:clips]:
-                path = out / f"{name}-{one.episode:04d}.mp4"
-                _film(env, camera, frames[one.episode], path, fps)
+                path = folder / f"{name}-{one.episode:04d}.mp4"
+                _film(env, camera, frames[one.episode], path)
         if found:
-            _sheet(env, camera, failures, frames, out / "failures.png")
+            _sheet(env, camera, failures, frames, folder / "failures.png")
     return failures
 
 
@@ -150,22 +164,26 @@ class _Seen:
 
     def __init__(self, env: BatchEnv, rows: np.ndarray):
         self._env, self._rows = env, rows
-        self._furthest = np.full(len(rows), -1)
         self._most: dict[str, np.ndarray] = {}
         self._frames: list[Snapshot] = []
+        self._fields: Mapping[str, np.ndarray] = {}
 
     def look(self, step: int) -> None:
         self._last = {n: v[self._rows] for n, v in self._env.reward_terms().items()}
         for name, value in self._last.items():
             self._most[name] = np.maximum(self._most.get(name, 0.0), value)
         if step % EVERY == 0:
-            self._frames.append(self._env.take(self._rows))
+            taken = self._env.take(self._rows)
+            # An episode's fields stay as they are, and are most of a state: one copy is enough.
+            self._fields = self._fields or taken.fields
+            self._frames.append(replace(taken, fields=self._fields))
 
-    def of(self, i: int) -> list[Snapshot]:
-        """The states of one of the rows, a frame each."""
-        return [frame[i] for frame in self._frames]
+    def of(self, i: int, outcomes: Outcomes) -> list[Snapshot]:
+        """The states of one of the rows to the end of its episode, a frame each."""
+        frames = 1 + (int(outcomes.steps[self._rows[i]]) - 1) // EVERY
+        return [frame[i] for frame in self._frames[:frames]]
 
-    def failures(self, first: int, outcomes: Any) -> list[Failure]:
+    def failures(self, first: int, outcomes: Outcomes) -> list[Failure]:
         horizon, dt_s = self._env.horizon, self._env.task.control_dt_s
         found = []
         for i, row in enumerate(self._rows):
@@ -187,11 +205,9 @@ def _stage(terms: dict[str, np.ndarray], i: int) -> str:
     return NOTHING
 
 
-def _film(env: BatchEnv, camera: Camera, frames: Sequence[Snapshot], path: Path, fps: int) -> None:
-    with (
-        whole(path) as temporary,
-        developed(temporary, _picture(env, camera, frames[0]).shape, fps) as add,
-    ):
+def _film(env: BatchEnv, camera: Camera, frames: Sequence[Snapshot], path: Path) -> None:
+    fps = round(1 / env.task.control_dt_s / EVERY)
+    with developed(path, _picture(env, camera, frames[0]).shape, fps) as add:
         for frame in frames:
             add(_picture(env, camera, frame))
 
@@ -216,11 +232,10 @@ def _sheet(
     panels = figure.subplots(len(kinds), SHOWN, squeeze=False)
     for line, (kind, ones) in zip(panels, kinds, strict=True):
         own = frames[ones[0].episode]
-        lasts = max(1, round(ones[0].time_s / env.task.control_dt_s / EVERY))
-        for panel, i in zip(line, np.linspace(0, min(lasts, len(own)) - 1, SHOWN), strict=True):
-            panel.imshow(_picture(env, camera, own[round(i)]))
+        for panel, i in zip(line, np.linspace(0, len(own) - 1, SHOWN).round(), strict=True):
+            panel.imshow(_picture(env, camera, own[int(i)]))
             panel.set_axis_off()
-            time_s = round(i) * EVERY * env.task.control_dt_s
+            time_s = i * EVERY * env.task.control_dt_s
             panel.text(
                 0.97,
                 0.03,
@@ -231,7 +246,7 @@ def _sheet(
                 bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5},
             )
         said = f"{len(ones)} of {len(failures.found)}: {kind} (episode {ones[0].episode})"
-        # It is longer than its picture is wide.
-        line[0].set_title(said, loc="left", fontsize=9).set_in_layout(False)
-    with whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+        # No title: it is longer than its picture is wide, and would push the next one away.
+        at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        line[0].annotate(said, (0, 1), (0, 4), fontsize=9, **at).set_in_layout(False)
+    figure.savefig(path, dpi=100)

@@ -16,9 +16,12 @@ with install_import_hook(
 ):
     import regrasp
     from regrasp import BatchEnv
+    from regrasp.envs.render import check_rendering
     from regrasp.envs.tasks.transfer_cube import TransferCube
 
 from gymnasium.vector import AutoresetMode
+
+from regrasp.errors import InputError
 
 hypothesis.settings.register_profile("same examples", derandomize=True)
 hypothesis.settings.load_profile("same examples")
@@ -33,6 +36,15 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(scope="session")
+def drawn() -> None:
+    """For tests that draw: skipped, with the reason, where the machine cannot."""
+    try:
+        check_rendering()
+    except InputError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -94,17 +94,21 @@ def _drifts(results: Results) -> bytes:
 def _speeds(results: Results, experts: dict[str, Any]) -> bytes:
     """Success against the median time to it."""
     figure, (panel,) = _figure(7.5, 5.0, 1)
+    lowest = 1.0
     for number, result in enumerate(results):
+        label = result["name"].removeprefix("speed-")
+        colour = COLOURS[number % len(COLOURS)]
         for one in result["judged"]:
             if one["physics"] != "table" or (one["policy"] == "clone" and "curve" in result):
                 continue
-            speed = one["play"].get("speed")
-            name = result["name"].removeprefix("speed-") + (f", played x{speed}" if speed else "")
             x, y = one["median_time_s"], one["rate"]
             bar = [[y - one["low"]], [one["high"] - y]]
-            colour = COLOURS[number % len(COLOURS)]
-            panel.errorbar(x, y, bar, fmt="s" if speed else "o", color=colour, ms=6, capsize=2)
-            panel.annotate(name, (x, y), (6, 4), textcoords="offset points", fontsize=8)
+            lowest = min(lowest, one["low"])
+            form = "s" if one["play"] else "o"
+            panel.errorbar(x, y, bar, fmt=form, color=colour, ms=6, capsize=2, label=label)
+            played = ", ".join(f"{k} {v}" for k, v in one["play"].items())
+            panel.annotate(played, (x, y), (6, 4), textcoords="offset points", fontsize=8)
+            label = None  # A name stands in the legend once.
     shown = results[0]["demonstrations"]
     for label, x in (
         ("demonstrations", shown["median_s"]),
@@ -112,7 +116,13 @@ def _speeds(results: Results, experts: dict[str, Any]) -> bytes:
     ):
         panel.axvline(x, color="#777777", lw=1, ls="--")
         panel.annotate(
-            label, (x, 0.02), (3, 0), textcoords="offset points", fontsize=8, rotation=90
+            label,
+            (x, 0.02),
+            (3, 0),
+            xycoords=panel.get_xaxis_transform(),
+            textcoords="offset points",
+            fontsize=8,
+            rotation=90,
         )
     for manner, name in (("human", "expert"), ("flawless", "expert without slips and pauses")):
         if manner in experts:
@@ -122,7 +132,8 @@ def _speeds(results: Results, experts: dict[str, Any]) -> bytes:
                 name, (x, y), (-6, -14), textcoords="offset points", fontsize=8, ha="right"
             )
     panel.set(xlabel="median time to success (s); failures count as the horizon")
-    panel.set(ylabel="success, randomised", ylim=(0, 1.03))
+    panel.set(ylabel="success, randomised", ylim=(max(0.0, lowest - 0.1), 1.01))
+    panel.legend(frameon=False, fontsize=8, loc="lower left")
     return _png(figure)
 
 

@@ -17,6 +17,8 @@ RETIME = RetimeConfig(rounds=2, tries=12)
 CLONE = CloneConfig()
 IMPROVE = ImproveConfig()
 TASKS = ("transfer_cube", "peg_insertion", "hand_over", "lift_pot", "tidy")
+OFTEN = (PlayConfig(), PlayConfig(execute=2))
+"""As it was learned, and looking more often."""
 DELAYS_MS = (0.0, 40.0, 80.0, 120.0, 160.0, 200.0)
 
 
@@ -107,8 +109,7 @@ def _clones() -> list[Experiment]:
 
 
 def _improved() -> list[Experiment]:
-    often = (PlayConfig(), PlayConfig(execute=2))
-    transfer = Experiment("improve-transfer_cube", "transfer_cube", improve=IMPROVE, plays=often)
+    transfer = Experiment("improve-transfer_cube", "transfer_cube", improve=IMPROVE, plays=OFTEN)
     return [
         *seeds(transfer, 3),
         *(
@@ -118,7 +119,7 @@ def _improved() -> list[Experiment]:
                 demos=demos_of(task),
                 clone=clone_of(task),
                 improve=improve_of(task),
-                plays=often,
+                plays=OFTEN,
             )
             for task in TASKS[1:]
         ),
@@ -141,7 +142,6 @@ def _one() -> list[Experiment]:
 
 def _speed() -> list[Experiment]:
     base = Experiment("", "transfer_cube")
-    often = (PlayConfig(), PlayConfig(execute=2))
     faster = replace(IMPROVE, speed=1.75)
     fastest = replace(IMPROVE, speed=1.9, time_cost=0.3, iterations=150)
     paces = tuple(PlayConfig(speed=s, lag_ms=200.0) for s in (1.25, 1.5, 2.0))
@@ -156,7 +156,7 @@ def _speed() -> list[Experiment]:
         replace(base, name="speed-cost", improve=replace(IMPROVE, time_cost=0.5)),
         replace(base, name="speed-faster", improve=faster),
         replace(
-            base, name="speed-faster-cost", improve=replace(faster, time_cost=0.3), plays=often
+            base, name="speed-faster-cost", improve=replace(faster, time_cost=0.3), plays=OFTEN
         ),
         replace(base, name="speed-fastest-cost", improve=fastest),
     ]

@@ -25,10 +25,13 @@ MALFORMED = (KeyError, TypeError, IndexError, ValueError, AttributeError)
 def reality(run: Run) -> Html:
     """The gap to recordings of a real arm, how randomisation covers it, and what a policy does on them."""
     measured = run.gap is not None or run.coverage is not None
-    if not measured and run.open_loop is None:
-        return absent(run, "The gap to a real arm has not been measured.", "gap")
+    parts: list[Html] = []
     try:
-        parts = [summary(run)] if measured else []
+        if measured:
+            parts.append(summary(run))
+        elif run.open_loop is None or not run.about_reality_alone:
+            # Nobody expects a gap on a page about nothing but a policy on logs.
+            parts.append(absent(run, "The gap to a real arm has not been measured.", "gap"))
         if run.gap is not None:
             parts += _gap_parts(run, run.gap)
         if run.coverage is not None:

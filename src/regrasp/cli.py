@@ -197,7 +197,7 @@ def eval_(
         noise: Scale of the noise that chunks are made from; 1 samples as it was trained to; None: as it says.
         play: How its chunks are played.
         failures: A folder for clips and pictures of its failures, sorted by how far they got.
-        clips: Of each kind of failure.
+        clips: Of each kind of failure, where there is a folder for them.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.road import judge_bundle

@@ -24,7 +24,7 @@ from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import Evaluation, PlayConfig, evaluate
 from regrasp.rl.experts import load_expert
-from regrasp.rl.failures import Failures, look_at_failures
+from regrasp.rl.failures import Failures, check_place, look_at_failures
 from regrasp.rl.generate import GenerateConfig, generate
 from regrasp.rl.improve import ImproveConfig, Improver, improved
 from regrasp.rl.policies import Params, Policy
@@ -393,7 +393,7 @@ def judge_bundle(
 
     Raises:
         InputError: an unknown task, randomisation or bundle, a bundle of another task, one whose chunks
-            cannot be played like this, or no rendering here where failures are to be looked at.
+            cannot be played like this, or failures that could not be kept: see `check_place`.
     """
     runner, play = load_bundle(where), play or PlayConfig()
     own = str(runner.meta.get("task"))
@@ -409,7 +409,7 @@ def judge_bundle(
         executor=play.executor(runner, found.control_dt_s),
     )
     if look is not None:
-        check_rendering()
+        check_place(look, clips)
     labels = (Path(where).resolve().name, task, physics)
     how: dict[str, Any] = {
         "seed": config.seed,

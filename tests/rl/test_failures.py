@@ -9,21 +9,12 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from regrasp.envs import BatchEnv, Executor, load_task
-from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
 from regrasp.rl.evaluate import evaluate
 from regrasp.rl.experts import load_expert
 from regrasp.rl.failures import Failure, Failures, Kind, look_at_failures
 
 CHUNK = 4
-
-
-@pytest.fixture
-def drawn() -> None:
-    try:
-        check_rendering()
-    except InputError as error:
-        pytest.skip(str(error))
 
 
 class Choosy:
@@ -51,6 +42,21 @@ def test_what_failed_is_sorted_and_filmed(
     names = {"failures.json", "failures.png", f"reached-prize-out-of-time-{first:04d}.mp4"}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert json.loads((tmp_path / "failures.json").read_text()) == found.to_json()
+
+
+def test_an_older_folder_of_failures_is_replaced_and_no_other(
+    nudge: Callable[..., BatchEnv], drawn: None, tmp_path: Path
+):
+    env, out = nudge(2, CHUNK), tmp_path / "out"
+    look_at_failures(env, Choosy(), np.zeros(2, bool), out, seed=4, clips=2)
+    assert len(list(out.glob("*.mp4"))) >= 1
+    look_at_failures(env, Choosy(), np.ones(2, bool), out, seed=4)
+    assert [path.name for path in out.iterdir()] == ["failures.json"]
+    (tmp_path / "mine.txt").write_text("mine")
+    for place in (tmp_path, tmp_path / "mine.txt"):
+        with pytest.raises(InputError, match="holds something else than failures"):
+            look_at_failures(env, Choosy(), np.ones(2, bool), place, seed=4)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
 def test_where_nothing_failed_nothing_is_filmed(

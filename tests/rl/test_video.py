@@ -10,18 +10,11 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from regrasp.envs import BatchEnv
-from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
 from regrasp.rl import video
 from regrasp.rl.video import AFTER_FRAMES, EVERY, film
 
-
-@pytest.fixture(scope="module", autouse=True)
-def drawn() -> None:
-    try:
-        check_rendering()
-    except InputError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("drawn")
 
 
 class Still:

@@ -10,21 +10,12 @@ from hypothesis import strategies as st
 
 from regrasp.assets.arm import load_arm
 from regrasp.cli import main
-from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
 from regrasp.sim2real import Log, film, gap_of, kept
 from regrasp.sim2real.demonstrations import to_tables
 from regrasp.sim2real.film import film_replay, furthest_off, off_by, which
 from regrasp.sim2real.kept import keep_gap
 from regrasp.sim2real.report import write_report
-
-
-@pytest.fixture(scope="module")
-def drawn() -> None:
-    try:
-        check_rendering()
-    except InputError as error:
-        pytest.skip(str(error))
 
 
 def frames(path) -> np.ndarray:
