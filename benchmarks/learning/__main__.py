@@ -89,7 +89,8 @@ def run(one: Experiment, config: Learning) -> dict[str, Any]:
     bundle = base.export()["clone"]
     plays = (PlayConfig(),) if one.improve else one.plays
     result = {"name": one.name, "task": one.task, "seed": one.seed, "data": one.data}
-    result |= {"source": one.source, "judged": judgements(one, "clone", bundle, plays, config)}
+    found = judgements(one, "clone", bundle, plays, config)
+    result |= {"source": one.source, "judged": found}
     result |= {"seconds": base.record.spent(), "demonstrations": times_of(shown)}
     if one.drift:
         result["drift"] = drift_of(one, bundle, shown, base.folder)
@@ -109,12 +110,10 @@ def run(one: Experiment, config: Learning) -> dict[str, Any]:
 def judgements(
     one: Experiment, policy: str, bundle: Path, plays: tuple[PlayConfig, ...], config: Learning
 ) -> list[dict[str, Any]]:
-    """A policy under both physics, played in these ways."""
-    return [
-        judged(one, policy, bundle, play, physics, config)
-        for play in plays
-        for physics in ("table", "nominal")
-    ]
+    """A policy under both physics, played in these ways; and in further ones under the table."""
+    ways = [(play, physics) for play in plays for physics in ("table", "nominal")]
+    ways += [(play, "table") for play in one.also]
+    return [judged(one, policy, bundle, play, physics, config) for play, physics in ways]
 
 
 def judged(

@@ -36,7 +36,9 @@ class Experiment:
     clone: CloneConfig = CLONE
     improve: ImproveConfig | None = None
     plays: tuple[PlayConfig, ...] = (PlayConfig(),)
-    """Ways of playing the result, each judged."""
+    """Ways of playing the result, each judged under both physics."""
+    also: tuple[PlayConfig, ...] = ()
+    """Further ways, judged under the task's table alone."""
     drift: bool = False
     """Measure the clone's drift."""
 
@@ -90,7 +92,7 @@ def _delays() -> tuple[PlayConfig, ...]:
     late = [PlayConfig(execute=6, newest=True, delay_ms=delay) for delay in DELAYS_MS]
     told = [replace(play, continued=True) for play in late[1:]]
     whole = PlayConfig(execute=CLONE.chunk, newest=True)
-    return (PlayConfig(), PlayConfig(execute=1, ensemble=0.01), whole, *late, *told)
+    return (PlayConfig(execute=1, ensemble=0.01), whole, *late, *told)
 
 
 def _clones() -> list[Experiment]:
@@ -100,7 +102,7 @@ def _clones() -> list[Experiment]:
             task,
             demos=demos_of(task),
             clone=clone_of(task, family),
-            plays=_delays() if task == "transfer_cube" else (PlayConfig(),),
+            also=_delays() if task == "transfer_cube" else (),
             drift=True,
         )
         for task in TASKS
