@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir
 from jax2onnx import to_onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from regrasp.envs import Task
 from regrasp.errors import InputError
@@ -26,6 +27,11 @@ BUNDLES = Path(__file__).parent / "bundles"
 OPSET = 21
 """Of the graph: onnxruntime 1.20 and newer run it."""
 
+WEIGHTS = ("float32", "float16")
+"""How weights are kept: whole, or halved."""
+LARGE = 1024
+"""Numbers in a weight that is halved; what is smaller, such as the normalisation, stays whole."""
+
 
 def export(
     policy: Policy,
@@ -34,6 +40,7 @@ def export(
     name: str,
     folder: Path,
     provenance: dict[str, Any],
+    half: bool = False,
 ) -> Path:
     """Write a bundle, whole or not at all.
 
@@ -44,11 +51,13 @@ def export(
         name: the task's name.
         folder: the bundle's own folder.
         provenance: where the weights come from, kept as it is.
+        half: keep large weights as float16, in half the room; they are computed with as float32.
 
     Returns:
         The folder.
     """
-    graph = _graph(policy, params, task)
+    model = _graph(policy, params, task)
+    graph = (_halved(model) if half else model).SerializeToString()
     meta = {
         "format": FORMAT,
         "task": name,
@@ -69,6 +78,7 @@ def export(
         "noise": policy.noise,
         "basis": policy.basis.tolist(),
         "family": type(policy).__name__,
+        "weights": WEIGHTS[half],
         "provenance": {"regrasp": version("regrasp"), **provenance},
         "sha256": {"policy.onnx": hashlib.sha256(graph).hexdigest()},
     }
@@ -99,7 +109,7 @@ def load_bundle(where: str | Path, threads: int = 0) -> Runner:
     raise InputError(f"no bundle at {where}: give the folder of a bundle or of a run{names}")
 
 
-def _graph(policy: Policy, params: Params, task: Task) -> bytes:
+def _graph(policy: Policy, params: Params, task: Task) -> onnx.ModelProto:
     """The deterministic map from observation terms and noise to chunks, for any number of rows."""
     frozen = jax.tree.map(jnp.asarray, params)
     names = [name for name, _ in policy.terms]
@@ -123,7 +133,27 @@ def _graph(policy: Policy, params: Params, task: Task) -> bytes:
                 value.type = onnx_ir.TensorType(onnx_ir.DataType.INT64)
     model = onnx_ir.to_proto(draft)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return model
+
+
+def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, its large weights in float16, each widened before it is used."""
+    kept, casts = [], []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= LARGE:
+            if np.abs(values).max() > np.finfo(np.float16).max:
+                raise InputError(f"a weight of {np.abs(values).max():.3g} is too large for float16")
+            narrow = f"{tensor.name}_float16"
+            casts.append(helper.make_node("Cast", [narrow], [tensor.name], to=TensorProto.FLOAT))
+            tensor = numpy_helper.from_array(values.astype(np.float16), narrow)
+        kept.append(tensor)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.initializer.extend(kept)
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def largest_difference(

@@ -22,7 +22,7 @@ from regrasp.rl.evaluate import Evaluation
 from regrasp.rl.generate import GenerateConfig
 from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
-from regrasp.road import JudgeConfig, Road, judge_bundle, kept_moments
+from regrasp.road import ExportConfig, JudgeConfig, Road, judge_bundle, kept_moments
 
 
 def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -160,15 +160,31 @@ def test_a_lost_stage_is_made_again_the_same(run: Road):
 def test_what_is_exported_may_be_played_in_shorter_pieces(run: Road):
     known = run.folder / "bundle" / "improved" / "policy.json"
     before = json.loads(known.read_text())
-    run.export(execute=2)
+    run.export(ExportConfig(execute=2))
     after = json.loads(known.read_text())
     assert after == {**before, "execute": 2}
     assert load_bundle(run.folder).execute == 2
     with pytest.raises(InputError, match="execute 1000 of a chunk of"):
-        run.export(execute=1000)
+        run.export(ExportConfig(execute=1000))
     assert json.loads(known.read_text()) == after
     run.export()
     assert json.loads(known.read_text()) == before
+
+
+def test_a_half_export_is_smaller_and_all_but_the_same(run: Road):
+    folder = run.folder / "bundle" / "improved"
+    whole, before = (folder / "policy.onnx").stat().st_size, load_bundle(folder)
+    run.export(ExportConfig(half=True))
+    after = load_bundle(folder)
+    assert (folder / "policy.onnx").stat().st_size < whole
+    assert json.loads((folder / "policy.json").read_text())["weights"] == "float16"
+    obs = {
+        one["name"]: np.full((2, *one["shape"]), 0.1, np.float32)
+        for one in after.meta["observations"]
+    }
+    chunks, halved = (r.chunks(obs, np.zeros((2, r.noise_size))) for r in (before, after))
+    assert 0 < np.abs(chunks - halved).max() < 0.05
+    run.export()
 
 
 def test_threads_are_no_setting(run: Road):

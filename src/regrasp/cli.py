@@ -23,7 +23,7 @@ from regrasp.rl.generate import GenerateConfig
 from regrasp.rl.improve import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 from regrasp.rl.runner import BundleError
-from regrasp.road import JudgeConfig, Road
+from regrasp.road import ExportConfig, JudgeConfig, Road
 from regrasp.terminal import STDERR, Flat, answer, bars, hear_interrupts, picture_form
 
 Task = tyro.conf.Positional[str]
@@ -152,19 +152,23 @@ def plot(
 
 
 def export(
-    task: Task, seed: int = 0, folder: Path | None = None, execute: int = 0, json: bool = False
+    task: Task,
+    seed: int = 0,
+    config: Flat[ExportConfig] = ExportConfig(),
+    folder: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Write a run's policies as bundles: ONNX and metadata, to be run with numpy and onnxruntime.
 
     Args:
         task: Name of the task, such as transfer_cube.
         seed: Of the run.
+        config: How.
         folder: Folder of the run; by default runs/TASK-SEED.
-        execute: Actions of a chunk that are played before the next; 0: as it was learned.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     with _road(task, seed, folder) as road:
-        made = road.export(execute)
+        made = road.export(config)
     answer(
         json,
         {name: str(path) for name, path in made.items()},

@@ -18,7 +18,7 @@ from regrasp.errors import InputError
 from regrasp.files import read_json, write_json
 from regrasp.randomization import randomizer_for
 from regrasp.record import Record, settings_of
-from regrasp.rl.bundle import export, load_bundle
+from regrasp.rl.bundle import WEIGHTS, export, load_bundle
 from regrasp.rl.clone import SOURCES, CloneConfig, Samples, clone, policy_for, samples
 from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
@@ -62,6 +62,16 @@ class JudgeConfig:
             raise InputError(
                 f"episodes {self.episodes} and rows {self.rows}: choose 1 or more of each"
             )
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """How policies are exported."""
+
+    execute: int = 0
+    """Actions of a chunk that are played before the next; 0: as it was learned."""
+    half: bool = False
+    """Keep large weights as float16: half the size, and all but the same chunks."""
 
 
 @dataclass(frozen=True)
@@ -141,16 +151,12 @@ class Road:
             improver = Improver(env, policy, params, moments, phases, config)
             return policy, improver.run(self.folder / "improve", self.progress("improve"))
 
-    def export(self, execute: int = 0) -> dict[str, Path]:
-        """Write the bundles of the clone and, if there is one, of the improved policy.
-
-        Args:
-            execute: actions of a chunk that are played before the next; 0: as it was learned.
-        """
+    def export(self, config: ExportConfig = ExportConfig()) -> dict[str, Path]:
+        """Write the bundles of the clone and, if there is one, of the improved policy."""
         found = {"clone": self._cloned()}
         if (self.folder / "improve" / "params.npz").exists():
             found["improved"] = self.improve(self.record.kept("improve", ImproveConfig))
-        return {name: self._export(name, *made, execute) for name, made in found.items()}
+        return {name: self._export(name, *made, config) for name, made in found.items()}
 
     def judge(self, config: JudgeConfig, policies: Sequence[str] = POLICIES) -> list[Evaluation]:
         """Judge policies under nominal and randomised physics, each once."""
@@ -317,15 +323,18 @@ class Road:
             data = Samples(*(part[used] for part in data))
         return policy, clone(policy, data, config, self.folder / "clone", self.progress("clone"))
 
-    def _export(self, name: str, policy: Policy, params: Params, execute: int) -> Path:
+    def _export(self, name: str, policy: Policy, params: Params, config: ExportConfig) -> Path:
         folder = self.folder / "bundle" / name
-        if execute:
-            policy = replace(policy, execute=execute)
-        made, wanted = folder / "policy.json", policy.executor.execute
-        if not made.exists() or read_json(made, "bundle").get("execute") != wanted:
+        if config.execute:
+            policy = replace(policy, execute=config.execute)
+        wanted = {"execute": policy.executor.execute, "weights": WEIGHTS[config.half]}
+        made = folder / "policy.json"
+        there = read_json(made, "bundle") if made.exists() else {}
+        if not wanted.items() <= there.items():
             with self.record.clock("export"):
                 origin = {"policy": name, "seed": self.seed, **self._origin(name)}
-                export(policy, params, load_task(self.task), self.task, folder, origin)
+                task = load_task(self.task)
+                export(policy, params, task, self.task, folder, origin, config.half)
         return folder
 
     def _origin(self, name: str) -> dict[str, Any]:
