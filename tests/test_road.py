@@ -113,6 +113,46 @@ def test_a_policy_improved_in_another_folder_knows_its_clone_and_what_that_was_s
     }
 
 
+def test_an_improved_policy_is_improved_further_in_a_folder_of_its_own(finished, tmp_path: Path):
+    small = ImproveConfig(iterations=1, groups=1, tries=2, fresh=1, judge_episodes=2, seed=5)
+    there = Road("transfer_cube", 5, tmp_path / "there")
+    there.improve(replace(small, speed=1.5), start=finished.folder)
+    there.improve(replace(small, speed=1.5))  # As what it started from is known.
+    first, second = (
+        (finished.folder / "improve" / "params.npz").read_bytes(),
+        (there.folder / "clone" / "params.npz").read_bytes(),
+    )
+    assert first == second
+    told = json.loads((there.export()["improved"] / "policy.json").read_text())["provenance"]
+    assert told["start"]["improve"] == settings(finished.folder, "improve")
+    assert told["improve"] == settings(there.folder, "improve") != told["start"]["improve"]
+
+
+@pytest.mark.parametrize(
+    ("task", "start", "says"),
+    [
+        ("transfer_cube", "nowhere", "no finished improvement in nowhere.*regrasp improve"),
+        ("lift_pot", None, "transfer_cube"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_refused(
+    finished, tmp_path: Path, task: str, start: str | None, says: str
+):
+    there = Road(task, 5, tmp_path / "there")
+    with pytest.raises(InputError, match=says):
+        there.improve(ImproveConfig(), start=Path(start) if start else finished.folder)
+    assert not (there.folder / "clone").exists()
+
+
+def test_a_clone_is_not_taken_the_place_of(run: Road, finished):
+    before = everything(run.folder)
+    with pytest.raises(InputError, match="a clone of its own: choose another --folder"):
+        run.improve(
+            from_settings(ImproveConfig, settings(run.folder, "improve")), start=finished.folder
+        )
+    assert everything(run.folder) == before
+
+
 def test_finished_stages_are_not_done_again(run: Road):
     before, spent = everything(run.folder), run.record.spent()
     demos = json.loads((run.folder / "demos.json").read_text())

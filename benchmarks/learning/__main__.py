@@ -10,6 +10,7 @@ Judged are 1000 episodes on a seed that nothing else uses, nominal and under the
 - one: from a single demonstration.
 - speed: all ways to become faster than the demonstrations.
 - identity: groups of identical states beside different ones, a fixed set of starts, and a critic.
+- few: the same from a clone of ten demonstrations.
 """
 
 import json
@@ -52,7 +53,7 @@ class Learning:
     """Run experiments, judge them, and draw what came out."""
 
     studies: tuple[str, ...] = ()
-    """Which; none: all. Choose from clones, improved, one, speed, identity."""
+    """Which; none: all. Choose from clones, improved, one, speed, identity, few."""
     only: tuple[str, ...] = ()
     """Experiments whose names contain one of these."""
     episodes: int = 1000

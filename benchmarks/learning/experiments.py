@@ -184,11 +184,21 @@ def _identity() -> list[Experiment]:
     ]
 
 
+def _few() -> list[Experiment]:
+    """The same from a clone of ten demonstrations, which seldom succeeds."""
+    demos, weak = replace(DEMOS, episodes=10), replace(CLONE, updates=4000)
+    return [
+        replace(one, name=one.name.replace("identity", "few"), demos=demos, clone=weak)
+        for one in _identity()[:4]
+    ]
+
+
 STUDIES = {
     "clones": _clones(),
     "improved": _improved(),
     "one": _one(),
     "speed": _speed(),
     "identity": _identity(),
+    "few": _few(),
 }
 """Name -> experiments."""

@@ -113,6 +113,7 @@ def clone(
 def improve(
     task: Task,
     config: Flat[ImproveConfig] = ImproveConfig(),
+    start: Path | None = None,
     folder: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -121,11 +122,13 @@ def improve(
     Args:
         task: Name of the task, such as transfer_cube.
         config: How.
+        start: Folder of another run, whose improved policy is improved further in this one, as if it had
+            been cloned: perhaps at another pace.
         folder: Folder of the run; by default runs/TASK-SEED.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     with _road(task, config.seed, folder) as road:
-        road.improve(config)
+        road.improve(config, start)
     _tell_path(json, road.folder / "improve" / "params.npz")
 
 

@@ -4,6 +4,7 @@ A stage that has finished is not done again; one that was interrupted goes on. T
 are kept beside its results, and other settings in the same folder are refused.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from regrasp.envs import BatchEnv, Executor, Snapshot, load_task, role_key
 from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
-from regrasp.files import read_json, write_json
+from regrasp.files import read_json, whole, write_json
 from regrasp.randomization import randomizer_for
 from regrasp.record import Record, settings_of
 from regrasp.rl.bundle import WEIGHTS, export, load_bundle
@@ -35,6 +36,8 @@ POLICIES = ("demonstrator", "clone", "improved")
 PHYSICS = ("nominal", "table")
 KEPT = 256
 """States of demonstrations that groups start from, at least."""
+TAKEN = "start.json"
+"""In the folder of a clone that another run improved: how that came about."""
 TOLD = ("version", "config", "manner", "retimed", "generated", "recorded", "commands", "lacks")
 """What demonstrations say of how they were made, as far as they do."""
 
@@ -133,9 +136,16 @@ class Road:
         with self.record.clock("clone"):
             return self._clone(config)
 
-    def improve(self, config: ImproveConfig) -> tuple[Policy, Params]:
-        """Improve the clone from states of the demonstrations."""
+    def improve(self, config: ImproveConfig, start: Path | None = None) -> tuple[Policy, Params]:
+        """Improve the clone from states of the demonstrations.
+
+        Args:
+            config: how.
+            start: folder of another run, whose improved policy takes the clone's place in this one.
+        """
         self.record.settled("improve", config)
+        if start is not None:
+            self._take_over(start)
         policy, params = self._cloned()
         demos = self._need_demos(self.record.kept("clone", CloneConfig))
         policy, params = improved(policy, params, config, load_task(self.task).control_dt_s)
@@ -312,6 +322,33 @@ class Road:
             )
         return self._clone(self.record.kept("clone", CloneConfig))
 
+    def _take_over(self, start: Path) -> None:
+        """Make another run's improved policy what this one starts from, in its clone's place."""
+        folder, other = self.folder / "clone", Road(self.task, self.seed, start)
+        if (folder / TAKEN).exists():
+            return
+        if folder.exists():
+            raise InputError(
+                f"{self.folder} has a clone of its own: choose another --folder to go on from {start}"
+            )
+        if not (start / "improve" / "params.npz").exists():
+            raise InputError(
+                f"no finished improvement in {start}: give the folder of a run where "
+                f"`regrasp improve {self.task}` has ended"
+            )
+        if other.record.kept("improve", ImproveConfig).residual:
+            raise InputError(f"{start} learned corrections, which cannot be improved further")
+        config = other.record.kept("clone", CloneConfig)
+        data = Path(config.data) if config.data else start / config.source
+        Episodes.open(data).header.check(self.task, load_task(self.task))
+        with whole(folder) as temporary:
+            temporary.mkdir()
+            for name in ("improve/params.npz", "clone/metrics.jsonl"):
+                shutil.copy(start / name, temporary)
+            write_json(temporary / TAKEN, other._origin("improved"))
+            config = replace(config, data=str(data.resolve()))
+            write_json(temporary / "config.json", settings_of(config))
+
     def _clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """The clone: trained, trained to its end, or read, as the folder has it."""
         episodes = self._need_demos(config)
@@ -345,6 +382,9 @@ class Road:
         # Where a folder lies on this machine says nothing elsewhere; its last names may.
         clone = {**settings_of(config), "data": "/".join(Path(config.data).parts[-2:])}
         found = {"demonstrations": {"episodes": len(shown), **told}, "clone": clone}
+        taken = self.folder / "clone" / TAKEN
+        if taken.exists():
+            found["start"] = read_json(taken, "origin")
         if name == "improved":
             found["improve"] = settings_of(self.record.kept("improve", ImproveConfig))
         return found
