@@ -20,10 +20,10 @@ from scipy.optimize import minimize
 
 from regrasp.assets.arm import Arm
 from regrasp.envs.control import MAX_LATENCY_S
-from regrasp.errors import InputError, check_positive
+from regrasp.errors import check_positive
 from regrasp.randomization import Constant, LogNormal, Table, row_json, table_of, write_table
 from regrasp.sim2real.ensemble import Simulate, draw_ensemble, table_replay
-from regrasp.sim2real.log import Log
+from regrasp.sim2real.log import Log, stretch
 from regrasp.sim2real.simulate import cores
 
 FIGURES = ("servo stiffness", "servo damping", "joint friction")
@@ -171,17 +171,6 @@ def fit_table(
     names = tuple(log.name for log in logs)
     base = {joint: dict(own) for joint, own in (servos or {}).items()}
     return Fit(arm.name, figures, config.angle_noise_rad, tuple(course), names, base)
-
-
-def stretch(log: Log, seconds: float, rng: np.random.Generator) -> Log:
-    """A stretch of a log that begins anywhere, as a log; all of a shorter one."""
-    count = round(seconds / log.period_s) + 1
-    start = int(rng.integers(0, max(1, len(log.t) - count)))
-    try:
-        return log.stretch(slice(start, start + count))
-    except InputError:
-        # Nothing moves there.
-        return log if count >= len(log.t) else stretch(log, min(2 * seconds, log.duration_s), rng)
 
 
 def changed(nominal: Arm, arm: Arm) -> dict[str, dict[str, float]]:

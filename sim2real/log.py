@@ -277,3 +277,14 @@ def _check_motion(log: Log) -> None:
 def next_state(cmd: np.ndarray, q: np.ndarray) -> bool:
     """Whether every command (time, joints) is only the next measured position."""
     return np.array_equal(cmd[:-1], q[1:])
+
+
+def stretch(log: Log, seconds: float, rng: np.random.Generator) -> Log:
+    """A stretch of a log that begins anywhere, as a log; all of a shorter one."""
+    count = round(seconds / log.period_s) + 1
+    start = int(rng.integers(0, max(1, len(log.t) - count)))
+    try:
+        return log.stretch(slice(start, start + count))
+    except InputError:
+        # Nothing moves there.
+        return log if count >= len(log.t) else stretch(log, min(2 * seconds, log.duration_s), rng)

@@ -17,7 +17,7 @@ from regrasp.sim2real.bootstrap import interval
 from regrasp.sim2real.coverage import RIGHT, UNKNOWN, Verdict, judge, pooled
 from regrasp.sim2real.ensemble import Ensemble, Simulate, draw_ensemble, table_replay
 from regrasp.sim2real.fields import FieldAdvice, advice
-from regrasp.sim2real.log import Log
+from regrasp.sim2real.log import Log, stretch
 from regrasp.sim2real.metrics import angle_columns, mae
 from regrasp.sim2real.params import with_params
 from regrasp.sim2real.readers import read_logs
@@ -43,6 +43,25 @@ NOISE = 0.0015
 SHARE = 0.9
 TIMESTEP_S = 0.004
 """Of the simulations (s): within 0.3 mrad, on average, of those with half of it."""
+
+
+@dataclass(frozen=True)
+class CoverageConfig:
+    """How a randomisation is held against recordings."""
+
+    members: int = 32
+    """Draws for each recording."""
+    seconds: float = 0.0
+    """Of each recording, a stretch that begins anywhere; 0: all of it."""
+    seed: int = 0
+    """Of draws and stretches."""
+
+    def __post_init__(self) -> None:
+        if self.members < 3 or not self.seconds >= 0:
+            raise InputError(
+                f"members {self.members} and seconds {self.seconds}: choose at least 3 members, and "
+                "seconds of 0 (all) or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -157,8 +176,7 @@ def measure_coverage(
     arm: str = "so101",
     params: str | Path | None = None,
     table: str | Path | None = None,
-    members: int = 32,
-    seed: int = 0,
+    config: CoverageConfig = CoverageConfig(),
     read: ReadConfig = ReadConfig(),  # noqa: B008
 ) -> tuple[Coverage, Example]:
     """Hold a randomisation against recordings.
@@ -170,15 +188,12 @@ def measure_coverage(
         arm: name of the arm that was recorded.
         params: parameter file, or the name of a fit that ships; None for the nominal figures.
         table: file of a randomisation, such as a fitted one; None for `arm_table`.
-        members: draws for each recording.
-        seed: of the draws.
+        config: how.
         read: what the recordings do not say themselves.
 
     Raises:
-        InputError: an unknown arm, a refused log, a bad file, too few members.
+        InputError: an unknown arm, a refused log, a bad file.
     """
-    if members < 3:
-        raise InputError(f"members {members}: choose at least 3")
     model = load_arm(arm)
     if params is not None:
         model = with_params(model, params)
@@ -187,8 +202,11 @@ def measure_coverage(
     else:
         (model, used), name = read_table(table, model), str(table)
     logs = read_logs(paths, model, read)
+    if config.seconds:
+        rng = np.random.default_rng(config.seed)
+        logs = [stretch(log, config.seconds, rng) for log in logs]
     simulate = table_replay(model, used, TIMESTEP_S)
-    ensemble = draw_ensemble(logs, model, used, members, seed, simulate)
+    ensemble = draw_ensemble(logs, model, used, config.members, config.seed, simulate)
     nominal = replay(logs, model, timestep_s=TIMESTEP_S)
     travel = [np.abs(np.diff(log.cmd[:, :-1], axis=0)).sum() / log.duration_s for log in logs]
     # Not the wildest: one that stands for the others.

@@ -10,6 +10,7 @@ import tyro
 from regrasp.errors import InputError
 from regrasp.sim2real.fit import FitConfig
 from regrasp.sim2real.identify.config import IdentifyConfig
+from regrasp.sim2real.measure_coverage import CoverageConfig
 from regrasp.sim2real.units import ReadConfig
 from regrasp.terminal import Flat, answer, bars, picture_form
 
@@ -224,8 +225,7 @@ def fit(
 def coverage(
     recorded: Flat[Recordings],
     table: Path | None = None,
-    members: int = 32,
-    seed: int = 0,
+    config: Flat[CoverageConfig] = CoverageConfig(),
     out: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -234,8 +234,7 @@ def coverage(
     Args:
         recorded: Of what.
         table: A randomisation, such as `regrasp fit` writes; the default one of an arm if not given.
-        members: Draws for each recording.
-        seed: Of the draws.
+        config: How.
         out: A folder for the figures and drawings, from which `regrasp report --folder` makes a page.
         json: Print one JSON document on stdout, everything else on stderr.
     """
@@ -243,7 +242,7 @@ def coverage(
     from regrasp.sim2real.measure_coverage import measure_coverage
 
     found, drawn = measure_coverage(
-        recorded.logs, recorded.arm, recorded.params, table, members, seed, recorded.read
+        recorded.logs, recorded.arm, recorded.params, table, config, recorded.read
     )
     if out is not None:
         keep_coverage(out, found, drawn)

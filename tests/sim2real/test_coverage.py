@@ -13,6 +13,7 @@ from regrasp.sim2real import Log
 from regrasp.sim2real.coverage import BIASED, NARROW, RIGHT, UNKNOWN, WIDE, judge, standardised
 from regrasp.sim2real.ensemble import draw_ensemble
 from regrasp.sim2real.fit import FitConfig, changed, fit_table
+from regrasp.sim2real.log import stretch
 from regrasp.sim2real.measure_coverage import coverage_of
 
 FAST = settings(max_examples=30, deadline=None, derandomize=True)
@@ -152,6 +153,19 @@ def test_a_fit_finds_where_the_figures_are_and_beats_the_nominal_model(known, ar
     base, table = read_table(tmp_path / "fit.json", arm)
     assert base == arm
     assert table.to_json() == fit.table(arm).to_json()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_stretch_is_a_part_of_its_log(known, seed: int):
+    log = known[1][0]
+    part = stretch(log, 1.0, np.random.default_rng(seed))
+    # Where nothing moves it is made longer.
+    assert min(abs(part.duration_s - length) for length in (1, 2, 4)) < 1.5 * log.period_s
+    places = [i for i in range(len(log.t)) if np.array_equal(log.q[i : i + len(part.t)], part.q)]
+    assert len(places) >= 1
+    assert np.ptp(part.cmd, axis=0).max() > 0
+    whole = stretch(log, 10 * log.duration_s, np.random.default_rng(seed))
+    np.testing.assert_array_equal(whole.q, log.q)
 
 
 def test_a_base_is_named_by_what_differs(arm):
