@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import pytest
 
 from regrasp.envs import load_task
@@ -224,7 +225,7 @@ def test_a_failed_export_leaves_what_was_there(
     def full(*_: Any, **__: Any) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle, "_graph", lambda *_: b"another graph")
+    monkeypatch.setattr(bundle, "_graph", lambda *_: onnx.ModelProto(producer_name="another"))
     monkeypatch.setattr(Path, "write_text", full)
     for folder in (copy, copy.parent / "new"):
         with pytest.raises(InputError, match="no space left"):
