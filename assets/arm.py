@@ -1,7 +1,7 @@
 """An arm: one MJCF of bodies and shapes, one table of joints, servos, gripper and hand."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ class Arm:
     gripper: Gripper
     contact_exclusions: tuple[tuple[str, str], ...]
     """Pairs of bodies that touch by construction."""
-    hand: Hand = Hand()
+    hand: Hand = field(default_factory=Hand)
     """What it grasps with."""
     model: str | None = None
     """Its MJCF, where that is not the one beside the table: see `read_model`."""

@@ -125,11 +125,10 @@ class Workcell:
         add_options(spec, self.timestep_s)
         _contacts(spec.default.geom, self.contact_time_s)
         add_surroundings(spec, self.scale)
-        x, y, z = self.stand_m
-        half = self.turn_rad / 2
-        cos, sin = np.cos(half), np.sin(half)
-        for side, x, quat in (("left", -x, (cos, 0, 0, sin)), ("right", x, (0.0 - sin, 0, 0, cos))):
-            frame = spec.worldbody.add_frame(pos=(x, y, z), quat=quat)
+        cos, sin = np.cos(self.turn_rad / 2), np.sin(self.turn_rad / 2)
+        for side, quat in (("left", (cos, 0, 0, sin)), ("right", (0.0 - sin, 0, 0, cos))):
+            pos = (*self.base_m(side), self.stand_m[2])
+            frame = spec.worldbody.add_frame(pos=pos, quat=quat)
             arm = self.arm.spec()
             for geom in arm.geoms:
                 _contacts(geom, self.contact_time_s)

@@ -15,7 +15,16 @@ from regrasp.assets import SIDES
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.rl.experts.figures import figures_of
 from regrasp.rl.experts.ik import LEVEL
-from regrasp.rl.experts.script import HUMAN, Manner, Move, Pose, Row, ScriptedExpert, from_angles, turned
+from regrasp.rl.experts.script import (
+    HUMAN,
+    Manner,
+    Move,
+    Pose,
+    Row,
+    ScriptedExpert,
+    from_angles,
+    turned,
+)
 
 LATEST_RETRY_S = 4.5
 """A pick is not tried again later than this: what follows needs the rest of the time."""
@@ -42,7 +51,7 @@ class Figures:
     ready_m: tuple[float, float, float] = (-0.14, 0.0, 0.05)
     """Where the left gripper site waits for it, from there."""
     beside_rad: tuple[float, ...] = (-0.7, 1.1, 0.0, 0.8, 0.0)
-    """Angles of an arm that leans over something near its base, from the second joint on; the wrist is bent."""
+    """Angles of an arm that leans over something near its base, from the second joint on, its wrist bent."""
     ahead_rad: tuple[float, ...] = (0.0, -0.1, 0.3, 0.0, 0.9, 0.0)
     """Angles of an arm that leans towards the other one."""
     lift_m: float = 0.06
@@ -85,15 +94,22 @@ class HandOverExpert(ScriptedExpert):
             axis = axis * np.sign(axis[:2] @ (place[:2] - self._base["right"]))
             bar = turned(float(np.arctan2(axis[1], axis[0])), np.eye(3))
             place[2] = TABLE_TOP_M + self.task.bar_width_m / 2
-            spot, hand = self._end_of(bar, place) + row.slip() * [1, 1, 0], bar @ self._tilt["right"]
-            above = row.pose("right", spot + [0, 0, f.lift_m], hand, near=self._facing("right", spot))
+            spot, hand = (
+                self._end_of(bar, place) + row.slip() * [1, 1, 0],
+                bar @ self._tilt["right"],
+            )
+            above = row.pose(
+                "right", spot + [0, 0, f.lift_m], hand, near=self._facing("right", spot)
+            )
             yield Move(1.25 if first else 0.7, right=above, right_grip=f.open)
             yield Move(0.15)
             yield Move(0.65, right=row.straight("right", spot, hand))
             yield Move(0.15 + row.pause())
             yield Move(0.3, right_grip=f.grip)
             # The left hand comes along to where it will be needed.
-            ready = row.pose("left", waits, LEVEL["left"] @ self._tilt["left"], near=from_angles(f.ahead_rad))
+            ready = row.pose(
+                "left", waits, LEVEL["left"] @ self._tilt["left"], near=from_angles(f.ahead_rad)
+            )
             up = row.straight("right", spot + [0, 0, f.lift_m], hand)
             yield Move(0.45, right=up, left=ready if first else None, left_grip=f.open)
             if self._lifted(row) or row.elapsed_s > LATEST_RETRY_S:
@@ -105,7 +121,9 @@ class HandOverExpert(ScriptedExpert):
     def _pass(self, row: Row) -> Iterator[Move]:
         f = self.figures
         meet = self._meet + row.rng.normal(0, 1, 3) * self.manner.meet_spread_m
-        yield Move(1.25, right=self._carry(row, "right", meet, np.pi, near=from_angles(f.ahead_rad)))
+        yield Move(
+            1.25, right=self._carry(row, "right", meet, np.pi, near=from_angles(f.ahead_rad))
+        )
         yield Move(0.25 + row.pause())
         if not self._lifted(row):
             return

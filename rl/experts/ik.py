@@ -40,8 +40,10 @@ class Reach:
         spec.delete(spec.body(f"{other}/{spec_root(workcell)}"))
         self._model = spec.compile()
         self._configuration = mink.Configuration(self._model)
+        # An arm of fewer than six joints cannot turn its hand every way: there its place matters more.
+        turn = 0.2 if len(workcell.arm.joints) > 6 else 0.03
         self._gripper = mink.FrameTask(
-            f"{side}/gripper", "site", position_cost=1.0, orientation_cost=0.2, lm_damping=1e-4
+            f"{side}/gripper", "site", position_cost=1.0, orientation_cost=turn, lm_damping=1e-4
         )
         self._posture = mink.PostureTask(self._model, cost=1e-4)
         self._limits = [mink.ConfigurationLimit(self._model)]
