@@ -43,11 +43,12 @@ def _menagerie(where: str) -> Path:
         ) from None
     try:
         found = mujoco_menagerie.get(robot)
-        if not mujoco_menagerie.Cache().is_cached(found):
+        cache = mujoco_menagerie.Cache()
+        if cache.root is None and not cache.is_cached(found):
             raise InputError(
                 f"the files of {robot} are not here: run `mujoco-menagerie prefetch {robot}`, or name "
                 "a checkout in MENAGERIE_ROOT"
             )
-        return Path(found.xml(entry or found.default_model))
+        return Path(found.xml(entry or found.default_model, cache))
     except mujoco_menagerie.MenagerieError as error:
         raise InputError(f"model {where!r}: {error}") from None

@@ -56,8 +56,6 @@ class CertifyConfig:
 
     tasks: tuple[str, ...] = ()
     """Names of tasks; all that can be done in the workcell if none is given."""
-    workcell: str = ALOHA
-    """Whose arms do them: aloha, so101, or a table's FILE.json."""
     backends: tuple[str, ...] = ()
     """Names of engines; all that can be used here if none is given."""
     rows: int | None = None
@@ -67,6 +65,8 @@ class CertifyConfig:
     seconds: float = 2.0
     """How long copies of one state are watched coming apart."""
     seed: int = 0
+    workcell: str = ALOHA
+    """Whose arms do them: aloha, so101, or a table's FILE.json."""
 
     def check(self) -> None:
         """Refuse what cannot be certified.

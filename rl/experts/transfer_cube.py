@@ -22,6 +22,9 @@ class Figures:
     """How far above the grasp a hand comes down from, and lifts to."""
     grasp_height_m: float = 0.012
     """Height of the gripper site at the grasp."""
+    aside_m: float = 0.0
+    """How far the hand stands off the cube's middle there, against the way its fingers close: where only one
+    of them moves, the other one needs room too."""
     open: float = 1.0
     """Opening that a cube is approached with."""
     grip: float = 0.3
@@ -58,7 +61,7 @@ class TransferCubeExpert(ScriptedExpert):
         cube = row.position("cube")
         down = self._nearest_hand(row.rotation("cube"), over.angles)
         slip = row.slip()
-        at_cube = np.array([cube[0] + slip[0], cube[1] + slip[1], f.grasp_height_m])
+        at_cube = np.array([*(cube + slip - f.aside_m * down[:, 1])[:2], f.grasp_height_m])
         meet = f.meet_m + row.rng.normal(0, 1, 3) * self.manner.meet_spread_m
 
         above = row.pose("right", at_cube + [0, 0, f.above_m], down, near=over)
