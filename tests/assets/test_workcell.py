@@ -15,7 +15,6 @@ from regrasp.assets.surroundings import TABLE_TOP_M
 from regrasp.errors import InputError
 
 
-
 @pytest.fixture(scope="module", params=WORKCELLS)
 def cell(request: pytest.FixtureRequest) -> Workcell:
     return load_workcell(request.param)
@@ -136,7 +135,11 @@ def test_a_table_in_a_file_is_a_workcell(tmp_path: Path):
 
 def test_tips_and_site_may_be_named_otherwise_or_added(tmp_path: Path):
     spot = {"body": "gripper", "pos": [0.0, 0.0, -0.09]}
-    box = {"body": "moving_jaw_so101_v1", "pos": [-0.007, -0.06, 0.019], "size": [0.003, 0.01, 0.01]}
+    box = {
+        "body": "moving_jaw_so101_v1",
+        "pos": [-0.007, -0.06, 0.019],
+        "size": [0.003, 0.01, 0.01],
+    }
     hand = {"tips": ["fixed_finger", box], "site": spot, "fingers": [], "palm": []}
     # Names that are given anew must be free.
     model = tmp_path / "mine.xml"
