@@ -145,7 +145,7 @@ class Arm:
         """The same arm with another home.
 
         Args:
-            home: joint name -> position (rad or m), for the joints that differ.
+            home: joint name -> position (rad or m), for those that differ.
 
         Raises:
             InputError: a joint that the arm does not have.
@@ -154,7 +154,8 @@ class Arm:
             if name not in self.joint_names:
                 raise unknown(f"joint of {self.name}", name, self.joint_names)
         return replace(
-            self, joints=tuple(replace(j, home=home.get(j.name, j.home)) for j in self.joints)
+            self,
+            joints=tuple(replace(j, home=float(home.get(j.name, j.home))) for j in self.joints),
         )
 
     def with_servos(self, servos: dict[str, dict[str, float]]) -> "Arm":
@@ -273,23 +274,28 @@ def arm_of(table: Mapping[str, Any], name: str, folder: Path) -> Arm:
             joints=tuple(
                 Joint(
                     name=row["name"],
-                    range=(row["range"][0], row["range"][1]),
-                    home=row["home"],
-                    servo=Servo(**row["servo"]),
+                    range=(float(row["range"][0]), float(row["range"][1])),
+                    home=float(row["home"]),
+                    servo=Servo(**{name: _number(value) for name, value in row["servo"].items()}),
                     no_load_speed=row.get("no_load_speed"),
                 )
                 for row in table["joints"]
             ),
-            gripper=Gripper(**table["gripper"]),
+            gripper=Gripper(**{name: _number(value) for name, value in table["gripper"].items()}),
             contact_exclusions=tuple((a, b) for a, b in table["contact_exclusions"]),
             hand=Hand.of(table.get("hand", {})),
             model=model,
-            **({"backlash_rad": (backlash["rad"], backlash["source"])} if backlash else {}),
+            **({"backlash_rad": (float(backlash["rad"]), backlash["source"])} if backlash else {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"arm table {name}.json lacks or misnames {error}") from None
+
+
+def _number(value: Any) -> Any:
+    """Whole numbers as floats; all else as it is."""
+    return float(value) if isinstance(value, int) else value
 
 
 def _fit(spec: mujoco.MjSpec, name: str, joint: Joint) -> None:

@@ -106,4 +106,5 @@ def _spot(value: Any) -> str | Spot:
     for name in value:
         if name not in Spot.__dataclass_fields__:
             raise unknown("figure of a place", name, Spot.__dataclass_fields__)
-    return Spot(**{k: v if isinstance(v, str) else tuple(v) for k, v in value.items()})
+    places: dict[str, Any] = {k: tuple(map(float, v)) for k, v in value.items() if k != "body"}
+    return Spot(value["body"], **places)

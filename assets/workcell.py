@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from regrasp.assets.arm import Arm, arm_of, read_arm_table
+from regrasp.assets.figures import is_number
 from regrasp.assets.surroundings import TABLE_HALF_M, add_options, add_surroundings
 from regrasp.errors import InputError, unknown
 
@@ -152,10 +153,12 @@ def load_workcell(
     figures = table.get("workcell")
     if not isinstance(figures, dict):
         raise InputError(f"arm table {name} has no workcell: see docs/howto/add-an-arm.md")
-    for key in figures:
-        if key not in FIGURES:
-            raise unknown(f"workcell figure of {name}", key, FIGURES)
-    own = {key: _tuples(value) for key, value in figures.items() if key not in ("home", "tasks")}
+    _check(figures, name)
+    own: dict[str, Any] = {
+        key: tuple(map(float, value)) if key == "stand_m" else float(value)
+        for key, value in figures.items()
+        if key not in ("home", "tasks")
+    }
     arm = arm.at_home(figures.get("home", {}))
     cell = Workcell(arm, timestep_s, contact_time_s, Path(name).stem, **own)
     return replace(cell, tasks=figures.get("tasks"))
@@ -163,6 +166,29 @@ def load_workcell(
 
 FIGURES = ("home", "reach_m", "scale", "stand_m", "tasks", "turn_rad")
 """What a table may say of a workcell."""
+
+
+def _check(figures: Mapping[str, Any], name: str) -> None:
+    """Refuse what a table says of a workcell if it makes none."""
+    for key, value in figures.items():
+        if key not in FIGURES:
+            raise unknown(f"workcell figure of {name}", key, FIGURES)
+        numbers = value if key == "stand_m" else [value]
+        if key in ("home", "tasks"):
+            if not isinstance(value, dict):
+                raise InputError(f"workcell {key} of {name} is {value!r:.60}: give {{name: ...}}")
+        elif not isinstance(numbers, list) or not all(is_number(one) for one in numbers):
+            raise InputError(f"workcell {key} {value!r:.60} of {name}: give numbers")
+    if len(figures.get("stand_m", (0, 0, 0))) != 3 or figures.get("stand_m", [1])[0] <= 0:
+        raise InputError(f"workcell stand_m {figures['stand_m']} of {name}: give [x > 0, y, z]")
+    for key in ("reach_m", "scale"):
+        if figures.get(key, 1) <= 0:
+            raise InputError(f"workcell {key} {figures[key]} of {name}: choose a number above 0")
+    for task, parts in figures.get("tasks", {}).items():
+        if not isinstance(parts, dict) or not set(parts) <= {"task", "expert"}:
+            raise InputError(
+                f'task {task} of workcell {name} is {parts!r:.60}: give {{"task": ..., "expert": ...}}'
+            )
 
 
 def aloha(timestep_s: float = TIMESTEP_S, contact_time_s: float = CONTACT_TIME_S) -> Workcell:

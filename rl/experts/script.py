@@ -57,9 +57,9 @@ class Pose(NamedTuple):
     """What the command needs on top for the nominal arm to rest there against gravity (rad)."""
 
 
-def from_angles(angles: Sequence[float]) -> Pose:
+def from_angles(angles: Sequence[float] | Float[np.ndarray, " joints"]) -> Pose:
     """A pose to start a search from (rad)."""
-    return Pose(np.array(angles), np.zeros(len(angles)))
+    return Pose(np.array(angles, float), np.zeros(len(angles)))
 
 
 OVER = from_angles((0.0, 0.0, 0.45, 0.0, 1.15, 0.0))

@@ -86,7 +86,7 @@ def test_a_task_that_cannot_be_done_is_refused_by_name(task: str):
 
 
 def test_an_unknown_workcell_is_refused_with_the_choices():
-    with pytest.raises(InputError, match="so100.*did you mean 'so101'"):
+    with pytest.raises(InputError, match=r"so100.*did you mean 'so101'"):
         MAKE("hand_over", workcell="so100")
 
 

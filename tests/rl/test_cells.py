@@ -42,9 +42,9 @@ def test_demonstrations_know_their_workcell(tmp_path: Path):
     found = Episodes.open(tmp_path / "demos")
     assert (found.workcell, found.header.robot) == ("so101", "so101")
     found.header.check("transfer_cube", load_task("transfer_cube", "so101"))
-    with pytest.raises(InputError, match="workcell 'so101'.*'aloha'"):
+    with pytest.raises(InputError, match=r"workcell 'so101'.*'aloha'"):
         found.header.check("transfer_cube", load_task("transfer_cube"))
-    with pytest.raises(InputError, match="workcell 'so101'.*'aloha'"):
+    with pytest.raises(InputError, match=r"workcell 'so101'.*'aloha'"):
         Road("transfer_cube", folder=tmp_path).shown()
     assert len(Road("transfer_cube", folder=tmp_path, workcell="so101").shown()) == 1
 
