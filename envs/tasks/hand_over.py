@@ -120,7 +120,7 @@ class HandOver(Task):
         # The whole bar on the table, in front of the base, and beyond the other arm's reach.
         half_x, half_y = cell.table_half_m
         front = cell.stand_m[1] - self.bar_length_m - 0.06
-        check_within(self, ("start_y_m", "goal_y_m"), 0.01 + self.bar_length_m / 2 - half_y, front)
+        check_within(self, ("start_y_m", "goal_y_m"), self.bar_length_m / 2 - half_y - 1e-9, front)
         for name, ys, sign in (("start", self.start_y_m, 1), ("goal", self.goal_y_m, -1)):
             beside = cell.stand_m[1] - max(ys)
             first = np.sqrt((cell.reach_m + SPARE_M) ** 2 - beside**2) - cell.stand_m[0]
