@@ -16,6 +16,8 @@ from regrasp.files import read_json
 FOLDER = Path(__file__).parent
 ARMS = ("so101", "viperx300s")
 """Arms that ship, by name; any other is a table in a file."""
+BACKLASH = (0.0044, "our choice: up to 0.25 deg")
+"""Play of an arm's joints (rad) where its table tells none, and why."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Arm:
     """What it grasps with."""
     model: str | None = None
     """Its MJCF, where that is not the one beside the table: see `read_model`."""
-    backlash_rad: tuple[float, str] = (0.0044, "our choice: up to 0.25 deg")
+    backlash_rad: tuple[float, str] = BACKLASH
     """Largest play of its joints, and where that figure comes from."""
     links: tuple[Link, ...] = ()
     """Corrections of bodies, from a fit."""
@@ -266,8 +268,9 @@ def arm_of(table: Mapping[str, Any], name: str, folder: Path) -> Arm:
     model = table.get("model")
     if model is not None and ":" not in model:
         model = str(folder / model)
-    backlash = table.get("backlash", {})
     try:
+        play = table.get("backlash", {})
+        backlash = (float(play["rad"]), str(play["source"])) if play else BACKLASH
         return Arm(
             name=name,
             source=table["source"],
@@ -285,7 +288,7 @@ def arm_of(table: Mapping[str, Any], name: str, folder: Path) -> Arm:
             contact_exclusions=tuple((a, b) for a, b in table["contact_exclusions"]),
             hand=Hand.of(table.get("hand", {})),
             model=model,
-            **({"backlash_rad": (float(backlash["rad"]), backlash["source"])} if backlash else {}),
+            backlash_rad=backlash,
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
