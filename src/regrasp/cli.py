@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from regrasp.cli_looking import video, view
 from regrasp.cli_recordings import coverage, film, fit, gap, identify, logs, open_loop
 from regrasp.envs.certify import CertifyConfig
 from regrasp.errors import InputError, unknown
@@ -346,6 +347,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "certify": certify,
     "randomization": randomization,
     "report": report,
+    "view": view,
+    "video": video,
 }
 
 
