@@ -108,8 +108,9 @@ class Teacher:
 class Follower:
     """An exported policy, played as its bundle says. What it remembers is in the state itself."""
 
+    name = "policy"
+
     def __init__(self, runner: Runner, task: str, seed: int = 0, noise: float | None = None):
-        self.name = str(runner.meta.get("provenance", {}).get("policy", "policy"))
         self.executor = PlayConfig().executor(runner, load_task(task).control_dt_s)
         self.noise = runner.noise if noise is None else noise
         """Scale of what chunks are made from."""

@@ -34,7 +34,7 @@ POINTS = 1000
 """Most points of a curve."""
 SERIES = (
     uplot.Series(label="time (s)"),
-    uplot.Series(label="command", stroke="#D55E00", width=1, dash=[6, 4]),
+    uplot.Series(label="command", stroke="#D55E00", width=1, dash=(6, 4)),
     uplot.Series(label="measured", stroke="#0072B2", width=2),
     uplot.Series(label="simulated", stroke="#555555", width=2),
 )

@@ -17,7 +17,7 @@ PAUSE, PLAY = "Pause", "Play"
 NONE = "(none)"
 SERIES = (
     uplot.Series(label="time (s)"),
-    uplot.Series(label="command", stroke="#D55E00", width=2, dash=[6, 4]),
+    uplot.Series(label="command", stroke="#D55E00", width=2, dash=(6, 4)),
     uplot.Series(label="position", stroke="#0072B2", width=2),
 )
 SLIDER_STEPS = 100

@@ -1,5 +1,7 @@
 """The page: a scene that follows the show, and a loop that obeys what is clicked and dragged."""
 
+import contextlib
+import io
 import queue
 import time
 from collections.abc import Callable

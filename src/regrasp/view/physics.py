@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt32
 
@@ -74,7 +74,7 @@ class Physics:
 
     def drawn(self, key: UInt32[np.ndarray, "2"]) -> dict[str, np.ndarray]:
         """The numbers of the episode of this raw key, under the table."""
-        drawn = self._table.numbers(streams(key)[1])
+        drawn = self._table.numbers(streams(jnp.asarray(key))[1])
         return {name: np.asarray(values) for name, values in drawn.items()}
 
     def turned(self, numbers: Numbers, name: str, value: float) -> dict[str, np.ndarray]:
@@ -92,7 +92,7 @@ class Physics:
 
     def put(self, snapshot: Snapshot, numbers: Numbers) -> Snapshot:
         """The same state under these numbers: model fields, timing and sensing."""
-        draw = self._table.draw({name: jax.numpy.asarray(v) for name, v in numbers.items()})
+        draw = self._table.draw({name: jnp.asarray(v) for name, v in numbers.items()})
         fields = apply(
             self._env.model, self._writes, {n: np.asarray(v)[None] for n, v in draw.fields.items()}
         )

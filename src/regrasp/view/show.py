@@ -56,10 +56,9 @@ class Trace:
         self.t, self.command, self.position = (deque(maxlen=self.length) for _ in range(3))
 
     def add(self, t: float, command: np.ndarray, position: np.ndarray) -> None:
-        for kept, value in zip(
-            (self.t, self.command, self.position), (t, command, position), strict=True
-        ):
-            kept.append(value)
+        self.t.append(t)
+        self.command.append(command)
+        self.position.append(position)
 
     def clear(self) -> None:
         for kept in (self.t, self.command, self.position):

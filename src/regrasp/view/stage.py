@@ -21,6 +21,8 @@ from regrasp.view.meshes import (
 
 Place = tuple[float, float, float]
 GHOST_OPACITY = 0.3
+STILL = 1e-5
+"""What moves by less (m, and the same of a quaternion) is not drawn anew."""
 OnDrag = Callable[[str, str, Float[np.ndarray, "3"], Float[np.ndarray, "3"]], None]
 """(body, phase, where it was taken, where it is dragged to)."""
 
@@ -54,6 +56,8 @@ class Figures:
             self._nodes[body] = node
             if on_drag is not None and model.body_weldid[body] != 0:
                 node.on_drag("left", modifier="cmd/ctrl")(_dragged(label, on_drag))
+        self._drawn = sorted(self._nodes)
+        self._last = np.full((len(self._drawn), 7), np.inf)
         self._flexes: list[Any] = []
         for flex in range(model.nflex):
             points = np.zeros((model.flex_vertnum[flex], 3))
@@ -70,8 +74,13 @@ class Figures:
 
     def update(self, data: mujoco.MjData) -> None:
         """Put everything where it is in this state."""
-        for body, node in self._nodes.items():
-            node.position, node.wxyz = data.xpos[body], data.xquat[body]
+        poses = np.concatenate([data.xpos[self._drawn], data.xquat[self._drawn]], axis=1)
+        # Most of a picture stands still, and telling a browser so costs as much as drawing.
+        moved = np.flatnonzero((np.abs(poses - self._last) > STILL).any(axis=1))
+        for i in moved:
+            node = self._nodes[self._drawn[i]]
+            node.position, node.wxyz = poses[i, :3], poses[i, 3:]
+        self._last[moved] = poses[moved]
         for flex, node in enumerate(self._flexes):
             points = flex_points(self._model, flex, data)
             node.vertices = flex_surface(self._model, flex, points).vertices.astype(np.float32)
@@ -148,7 +157,7 @@ class Crowd:
             f"/{name}/flex-{flex}-{one}",
             surface.vertices,
             surface.faces,
-            color=tuple(int(part) for part in color),
+            color=np.asarray(color),
             opacity=GHOST_OPACITY,
             side="double",
             cast_shadow=False,
