@@ -12,8 +12,7 @@ from regrasp.view import Show, ViewConfig
 from regrasp.view.actors import Teacher
 from regrasp.view.leader import REACHED_M, Pose, gripper_pose
 
-from .conftest import TASK
-
+TASK = "transfer_cube"
 FORWARD = 15
 
 

@@ -50,9 +50,9 @@ class Page:
         self._todo: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._debt_s, self._last, self._refreshed = 0.0, time.perf_counter(), 0.0
         self._ended: float | None = None
-        self.server = ViserServer(
-            host=host, port=port, label=f"regrasp: {show.task}", verbose=False
-        )
+        with _quiet():
+            label = f"regrasp: {show.task}"
+            self.server = ViserServer(host=host, port=port, label=label, verbose=False)
         self.server.gui.configure_theme(
             control_layout="collapsible", show_logo=False, show_share_button=False
         )
@@ -110,7 +110,8 @@ class Page:
 
     def close(self) -> None:
         """Stop serving."""
-        self.server.stop()
+        with _quiet():
+            self.server.stop()
 
     # ---- inside ----
 
@@ -182,3 +183,8 @@ class Page:
         if self.show.recorder.on:
             raise InputError("a demonstration is being recorded: only the grippers may move things")
         self.show.hand.pull(body, self.show.hand.place(body) + way)
+
+
+def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
+    """The server greets on stdout, which is for answers; where the page is we say ourselves."""
+    return contextlib.redirect_stdout(io.StringIO())
