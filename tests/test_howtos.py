@@ -61,3 +61,11 @@ def test_add_a_log_format(tmp_path: Path):
     (refused,) = names["read"](path, arm)
     assert isinstance(refused, Refused)
     assert "cmd.shoulder_lift" in refused.reason
+
+
+def test_look_into_a_simulation():
+    names = played("look-into-a-simulation.md")
+    show, ghosts = names["show"], names["ghosts"]
+    assert (show.step, ghosts.step) == (20, 40)
+    assert ghosts.spread_m > 0
+    assert show.numbers["cube mass"] == 2
