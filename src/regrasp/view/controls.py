@@ -77,7 +77,8 @@ class Controls:
         self._time = gui.add_slider(
             "Time", 0.0, horizon, 0.02, 0.0, hint="Drag it back: states are kept every 0.2 s."
         )
-        self._time.on_update(self._heard(self._back_to))
+        self._asked_s: float | None = None
+        self._time.on_update(self._ask_back)
         with gui.add_folder("Moments"):
             self._moments = gui.add_dropdown("Kept", (NONE,))
             gui.add_button("Keep").on_click(self._do(self._keep))
@@ -142,10 +143,17 @@ class Controls:
         self._page.paused = not self._page.paused
         self.refresh()
 
-    def _back_to(self, time_s: float) -> None:
-        if abs(time_s - self._show.time_s) > self._show.dt_s:
+    def _ask_back(self, event: GuiEvent[Any]) -> None:
+        """Of all that a drag passes over, only the newest time is gone back to."""
+        if event.client is not None:
+            self._asked_s = float(event.target.value)
+            self._page.post(self._go_back)
+
+    def _go_back(self) -> None:
+        asked_s, self._asked_s = self._asked_s, None
+        if asked_s is not None and abs(asked_s - self._show.time_s) > self._show.dt_s:
             self._page.paused = True
-            self._show.restore_time(float(time_s))
+            self._show.restore_time(asked_s)
             self.refresh()
 
     def _keep(self) -> None:
