@@ -346,7 +346,7 @@ def _params(
     intervals: dict[str, dict[str, list[float]]] = {}
     for f in _figures(unknowns, linear, sure):
         intervals.setdefault(f.of, {})[f.name] = [float(f"{x:.6g}") for x in (f.low, f.high)]
-    motions = sorted({f"{log.name} ({session_of(log)})" for log in logs})
+    motions = sorted({f"{log.name} ({Path(session_of(log)).name})" for log in logs})
     document = {
         "arm": unknowns.arm.name,
         "source": "regrasp identify",
