@@ -140,14 +140,14 @@ class BatchEnv(VectorEnv):
         """Not drawn here: see `regrasp.envs.render.Camera`."""
         raise InputError("BatchEnv does not render: use regrasp.envs.render.Camera(env).frame(row)")
 
-    def pull(self, body: str, force_n: Float[np.ndarray, "envs 3"]) -> None:
+    def pull(self, body: str, force_n: Any) -> None:
         """Pull a body at its centre of mass in every step from now on, until it is pulled otherwise.
 
         For hands and mice: a kept state brings no pull along, nor is one part of an episode.
 
         Args:
             body: its name.
-            force_n: per row, in the world frame (N); zeros let go.
+            force_n: (envs, 3) in the world frame (N); zeros let go.
 
         Raises:
             InputError: there is no such body, or forces of another shape or not finite.

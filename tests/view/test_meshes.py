@@ -28,7 +28,7 @@ SHAPES = {
 FLEX = """
 <mujoco>
   <worldbody>
-    <body pos="0 0 1">
+    <body name="hung" pos="0 0 1">
       <flexcomp name="thing" type="grid" dim="{dim}" count="{count}" spacing=".05 .05 .05" radius=".01"
         mass="1"><contact selfcollide="none"/><edge equality="true"/></flexcomp>
     </body>

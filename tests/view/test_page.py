@@ -31,21 +31,20 @@ SIZE = {"width": 720, "height": 480}
 
 
 @pytest.fixture(scope="module")
-def page(show: Show) -> Iterator[Page]:
+def page(made: dict[str, Any]) -> Iterator[Page]:
+    show = made["policy"][0]
     page = Page(show, show.config.host, free_port(show.config.host, 0))
     yield page
     page.close()
 
 
 @pytest.fixture
-def still(page: Page) -> Iterator[Page]:
-    """The page at the beginning of an episode, standing still, without ghosts."""
+def still(page: Page, show: Show) -> Page:
+    """The page at the beginning of an episode, standing still."""
+    assert page.show is show
     page.paused = True
-    page.show.clear()
-    page.show.begin(0)
     page.frame()
-    yield page
-    page.paused = True
+    return page
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ def advance(show: Show, steps: int) -> np.ndarray:
 @pytest.mark.parametrize("which", ["show", "taught"])
 def test_a_moment_has_the_same_future_again(which: str, request: pytest.FixtureRequest):
     show: Show = request.getfixturevalue(which)
-    show.begin(0)
     advance(show, 33)
     moment = show.keep()
     first = advance(show, FORWARD)
@@ -39,7 +38,6 @@ def test_ghosts_that_differ_in_nothing_do_what_the_simulation_does(
     which: str, request: pytest.FixtureRequest
 ):
     show: Show = request.getfixturevalue(which)
-    show.begin(0)
     advance(show, 21)
     ghosts = show.fork(4, own_physics=False, noise=0.0)
     own = advance(show, FORWARD)
@@ -52,7 +50,6 @@ def test_ghosts_that_differ_in_nothing_do_what_the_simulation_does(
 
 
 def test_ghosts_of_other_physics_and_noise_spread(show: Show):
-    show.begin(0)
     advance(show, 21)
     ghosts = show.fork(4, own_physics=True, noise=1.0)
     start = ghosts.spread_m
@@ -86,7 +83,6 @@ def test_a_moment_of_an_earlier_episode_brings_its_past_along(show: Show):
 
 
 def test_a_knob_changes_the_model_and_turns_back(show: Show):
-    show.begin(0)
     advance(show, 3)
     before = show.env.row_model(0)
     show.turn("cube mass", 2.0)
@@ -111,21 +107,19 @@ def test_the_knobs_of_an_episode_are_those_that_were_drawn_for_it():
     np.testing.assert_allclose(put.carry["settings"], kept.carry["settings"], rtol=1e-6)
 
 
-def test_what_is_pulled_comes_and_what_is_let_go_falls(show: Show):
-    show.begin(0)
-    start = show.hand.place("cube")
-    show.hand.pull("cube", start + [0, 0, 0.1])
-    advance(show, 60)
-    assert show.hand.place("cube") == pytest.approx(start + [0, 0, 0.1], abs=0.005)
-    show.hand.let_go()
-    advance(show, 60)
-    assert show.hand.place("cube")[2] == pytest.approx(start[2], abs=0.005)
+def test_what_is_pulled_comes_and_what_is_let_go_falls(taught: Show):
+    taught.act_by(taught.leader)
+    start = taught.hand.place("cube")
+    taught.hand.pull("cube", start + [0, 0, 0.1])
+    advance(taught, 60)
+    assert taught.hand.place("cube") == pytest.approx(start + [0, 0, 0.1], abs=0.005)
+    taught.hand.let_go()
+    advance(taught, 60)
+    assert taught.hand.place("cube")[2] == pytest.approx(start[2], abs=0.005)
 
 
 def test_an_arm_follows_its_handle_and_no_faster_than_it_may(taught: Show):
-    taught.begin(0)
     taught.act_by(taught.leader)
-    taught.begin(0)
     pose = gripper_pose(taught.env, "right")
     wanted = Pose(pose.position + [-0.05, 0.04, 0.05], pose.rotation)
     assert taught.leader.aim("right", wanted) < REACHED_M
@@ -141,9 +135,7 @@ def test_an_arm_follows_its_handle_and_no_faster_than_it_may(taught: Show):
 
 
 def test_the_expert_does_not_go_on_from_what_it_did_not_see(taught: Show):
-    taught.begin(0)
     taught.act_by(taught.leader)
-    taught.begin(0)
     advance(taught, 5)
     with pytest.raises(InputError, match="did not see begin"):
         taught.act_by(Teacher(TASK))
@@ -179,7 +171,6 @@ def test_what_did_not_succeed_is_not_kept(taught: Show):
 
 
 def test_a_snapshot_is_gone_on_from(show: Show, tmp_path: Path):
-    show.begin(0)
     advance(show, 20)
     path = tmp_path / "moment.npz"
     show.env.take(0).save(path)
@@ -195,7 +186,6 @@ def test_a_snapshot_is_gone_on_from(show: Show, tmp_path: Path):
 
 
 def test_a_pull_of_nothing_changes_nothing_and_nonsense_is_refused(show: Show):
-    show.begin(0)
     moment = show.keep()
     free = advance(show, 5)
     show.restore(moment)
