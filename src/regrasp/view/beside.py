@@ -157,7 +157,9 @@ class Beside:
         which = gui.add_dropdown("Recording", self.names)
         joints = self._some.log.joints
         joint = gui.add_dropdown("Of the arm", joints)
-        chart = gui.add_uplot(self._curves(joints[0]), SERIES, aspect=1.4)
+        chart = gui.add_uplot(
+            self._curves(joints[0]), SERIES, scales={"x": uplot.Scale(time=False)}, aspect=1.4
+        )
         gui.add_markdown(
             "Blue: where the arm was measured. Solid: simulated under the same commands."
         )

@@ -20,6 +20,8 @@ SERIES = (
     uplot.Series(label="command", stroke="#D55E00", width=2, dash=(6, 4)),
     uplot.Series(label="position", stroke="#0072B2", width=2),
 )
+NUMBERS = {"x": uplot.Scale(time=False)}
+"""Times of a curve are numbers, not dates."""
 SLIDER_STEPS = 100
 
 
@@ -58,7 +60,7 @@ class Controls:
         self._tally.content = self._ghost_words()
         self._demos.content = self._demo_words()
         for name, slider in self._knobs.items():
-            slider.value = float(np.mean(show.numbers[name]))
+            slider.value = short(show.numbers[name])
         self._plot()
 
     # ---- tabs ----
@@ -105,7 +107,7 @@ class Controls:
         gui.add_markdown("Led by you, an arm follows the handle at its gripper.")
         self._grips = {}
         for side in SIDES:
-            start = float(np.clip(show.leader.opening(side), 0, 1))
+            start = short(show.leader.opening(side))
             grip = gui.add_slider(f"Open {side}", 0.0, 1.0, 0.01, start)
             grip.on_update(self._heard(lambda value, side=side: show.leader.grip(side, value)))
             self._grips[side] = grip
@@ -123,7 +125,7 @@ class Controls:
         self._knobs = {}
         for knob in show.physics.knobs.values():
             step = (knob.high - knob.low) / SLIDER_STEPS or 1.0
-            value = float(np.clip(np.mean(show.numbers[knob.name]), knob.low, knob.high))
+            value = short(show.numbers[knob.name])
             slider = gui.add_slider(
                 knob.name, knob.low, knob.high, step, value, hint=f"{knob.unit}, from now on"
             )
@@ -134,7 +136,7 @@ class Controls:
         gui, names = self._gui, self._show.env.workcell.action_names
         self._joint = gui.add_dropdown("Joint", names)
         empty = tuple(np.zeros(2) for _ in SERIES)
-        self._chart = gui.add_uplot(empty, SERIES, aspect=1.4)
+        self._chart = gui.add_uplot(empty, SERIES, scales=NUMBERS, aspect=1.4)
         gui.add_markdown("Arm joints in rad; grippers from 0, closed, to 1, open.")
 
     # ---- what they do ----
@@ -211,7 +213,7 @@ class Controls:
 
     def _show_grips(self) -> None:
         for side, grip in self._grips.items():
-            grip.value = float(np.clip(self._show.leader.opening(side), 0, 1))
+            grip.value = short(self._show.leader.opening(side))
 
     # ---- words and curves ----
 
@@ -249,3 +251,8 @@ class Controls:
                 self._page.post(lambda: act(value))
 
         return hear
+
+
+def short(numbers: Any) -> float:
+    """The mean of some numbers, with as many digits as a slider has room for."""
+    return float(f"{np.mean(numbers):.3g}")

@@ -23,7 +23,7 @@ REFRESH_S = 0.2
 """How often words, sliders and plots are brought up to date."""
 AGAIN_S = 1.5
 """After an episode has ended, the next one begins."""
-CAMERA, LOOK_AT = (0.0, -1.15, 0.75), (0.0, 0.0, 0.12)
+CAMERA, LOOK_AT = (0.0, -1.0, 0.68), (0.0, 0.0, 0.1)
 """From where the table is seen at first (m)."""
 
 
@@ -34,6 +34,7 @@ class Page:
         paused: whether time stands still.
         speed: simulated seconds per second.
         again: whether the next episode begins when one has ended.
+        busy_s: time that pictures have taken so far, waiting left out.
     """
 
     def __init__(self, show: Show, host: str, port: int, beside: Beside | None = None):
@@ -47,6 +48,7 @@ class Page:
         """
         self.show, self.beside = show, beside
         self.paused, self.speed, self.again = False, show.config.speed, True
+        self.busy_s = 0.0
         self._todo: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._debt_s, self._last, self._refreshed = 0.0, time.perf_counter(), 0.0
         self._ended: float | None = None
@@ -92,11 +94,15 @@ class Page:
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Frames at the rate that was asked for, until told otherwise."""
-        period = 1 / self.show.config.fps
+        period, due = 1 / self.show.config.fps, time.perf_counter()
         while not until():
             begun = time.perf_counter()
             self.frame()
-            time.sleep(max(0.0, period - (time.perf_counter() - begun)))
+            ended = time.perf_counter()
+            self.busy_s += ended - begun
+            # By a clock, so that being late once does not make every picture late; nothing is caught up with.
+            due = max(due + period, ended)
+            time.sleep(due - ended)
 
     def step(self) -> None:
         """One control step, standing still before and after it."""
