@@ -17,7 +17,7 @@ class Hand:
     """Pulls one body of a single simulation at its centre of mass."""
 
     def __init__(self, env: BatchEnv):
-        self._env = env
+        self._env, self._data = env, mujoco.MjData(env.model)
         self._body: str | None = None
         self._target = np.zeros(3)
         self._last: np.ndarray | None = None
@@ -33,7 +33,8 @@ class Hand:
 
     def place(self, body: str) -> Float[np.ndarray, "3"]:
         """Where a body's centre of mass is (m)."""
-        return self._env.row_data(0).xipos[self._env.model.body(body).id].copy()
+        data = self._env.row_data(0, self._data)
+        return data.xipos[self._env.model.body(body).id].copy()
 
     def pull(self, body: str, target: Float[np.ndarray, "3"]) -> None:
         """Pull a body's centre of mass to a point of the world frame (m), until it is let go.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import mujoco
 import numpy as np
 from viser import ViserServer
 
@@ -63,6 +64,8 @@ class Page:
         self._figures = Figures(self.server, show.env.model, "simulation", on_drag=self._drag)
         self._crowd: Crowd | None = None
         self._crowd_of: Any = None
+        self._data = mujoco.MjData(show.env.model)
+        self._states: list[mujoco.MjData] = []
         self.gizmos = Gizmos(self.server, show)
         if beside is not None:
             beside.open(self.server, show)
@@ -159,7 +162,7 @@ class Page:
 
     def _draw(self) -> None:
         with self.server.atomic():
-            self._figures.update(self.show.env.row_data(0))
+            self._figures.update(self.show.env.row_data(0, self._data))
             self._draw_ghosts()
             self.gizmos.update()
             if self.beside is not None:
@@ -173,9 +176,11 @@ class Page:
             self._crowd_of, self._crowd = ghosts, None
             if ghosts is not None:
                 model = ghosts.env.model
+                self._states = [mujoco.MjData(model) for _ in range(ghosts.count)]
                 self._crowd = Crowd(self.server, model, "ghosts", hues(ghosts.count))
         if ghosts is not None and self._crowd is not None:
-            self._crowd.update([ghosts.env.row_data(row) for row in range(ghosts.count)])
+            states = [ghosts.env.row_data(row, data) for row, data in enumerate(self._states)]
+            self._crowd.update(states)
 
     def _drag(self, body: str, phase: str, taken: np.ndarray, dragged: np.ndarray) -> None:
         """Called from the server's thread."""
