@@ -134,6 +134,15 @@ def test_an_arm_follows_its_handle_and_no_faster_than_it_may(taught: Show):
     assert taught.leader.aim("right", Pose(np.array([0.4, 0, 3.0]), pose.rotation)) > 1
 
 
+def test_the_clock_stops_nobody_who_only_tries_things_out(taught: Show):
+    taught.act_by(taught.leader)
+    advance(taught, taught.env.horizon - 1)
+    place = taught.hand.place("cube")
+    advance(taught, 2)
+    assert (taught.step, taught.outcome) == (1, "running")
+    assert taught.hand.place("cube") == pytest.approx(place, abs=1e-6)
+
+
 def test_the_expert_does_not_go_on_from_what_it_did_not_see(taught: Show):
     taught.act_by(taught.leader)
     advance(taught, 5)

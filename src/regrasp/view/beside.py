@@ -24,8 +24,8 @@ from regrasp.view.stage import Crowd, Figures
 if TYPE_CHECKING:
     from regrasp.view.page import Page
 
-PLACE = (0.9, 0.0, 0.0)
-"""Where an arm of a recording stands: right of the table (m)."""
+PLACE = (-0.15, 0.6, 0.0)
+"""Where an arm of a recording stands: behind the table, between the two others (m)."""
 STAND_M = 0.75
 """Height of what it stands on."""
 MEASURED = np.array([[0, 114, 178]], np.uint8)

@@ -23,6 +23,8 @@ SERIES = (
 NUMBERS = {"x": uplot.Scale(time=False)}
 """Times of a curve are numbers, not dates."""
 SLIDER_STEPS = 100
+SLOW = 0.3
+"""Demonstrations are led in slow motion: a mouse is slower than an arm, and an episode has its horizon."""
 
 
 class Controls:
@@ -71,7 +73,9 @@ class Controls:
         self._pause.on_click(self._do(self._toggle))
         gui.add_button("Step").on_click(self._do(page.step))
         gui.add_button("Next episode").on_click(self._do(show.begin))
-        speed = gui.add_slider("Speed", 0.1, 4.0, 0.1, float(np.clip(page.speed, 0.1, 4)))
+        self._speed = speed = gui.add_slider(
+            "Speed", 0.1, 4.0, 0.1, float(np.clip(page.speed, 0.1, 4))
+        )
         speed.on_update(self._heard(lambda value: setattr(page, "speed", float(value))))
         again = gui.add_checkbox("Go on after the end", page.again)
         again.on_update(self._heard(lambda value: setattr(page, "again", bool(value))))
@@ -200,7 +204,8 @@ class Controls:
     def _record(self) -> None:
         self._show.record()
         self._who.value = self._show.actor.name
-        self._page.paused = False
+        self._page.paused, self._page.speed = False, min(self._page.speed, SLOW)
+        self._speed.value = self._page.speed
         self._show_grips()
 
     def _stop(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,8 @@ class Show:
         self.trace.add(self.time_s, np.asarray(view.target)[0], np.asarray(view.joint_pos)[0])
         self.outcome = ended[0]
         self.recorder.after(self.outcome)
+        if self.outcome == "timeout" and self.actor is self.leader and not self.recorder.on:
+            self._more_time()
         if self.step % KEEP_EVERY == 0:
             self.moments.append(self.keep())
 
@@ -307,6 +309,16 @@ class Show:
         if role == "evaluate":
             self.episode = number
         self.trace.clear()
+
+    def _more_time(self) -> None:
+        """Whoever only tries things out is not stopped by the clock: it begins again at 0."""
+        now = self.env.take(0)
+        self.env.restore(
+            replace(now, carry={**now.carry, "step": np.zeros_like(now.carry["step"])})
+        )
+        self.step, self.outcome = 0, "running"
+        self.trace.clear()
+        self._remember_start()
 
     def _remember_start(self) -> None:
         self.moments = []
