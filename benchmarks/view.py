@@ -6,7 +6,7 @@ A client reads everything that the page sends, as a browser does, and draws noth
 the loop, the simulation, the making and the sending of pictures. With --browser a headless Chromium draws
 them too, in software, on the same cores.
 
-Memory is that of this process after the first minute, or after a third of a shorter time, and at the end.
+Memory is that of this process at half of the time, when allocators have filled up, and at the end.
 Episodes follow one another, and the ghosts are forked anew whenever all of them have ended.
 
 Exit code 1 with --gate: 30 pictures per second of one simulation or 10 of many are missed, or memory grows
@@ -88,7 +88,7 @@ def look(page: Page, seconds: float, ghosts: int) -> Measured:
         if ghosts and page.show.ghosts is not None and not page.show.ghosts.tally["running"]:
             page.show.begin()
             page.show.fork(ghosts)
-        if not settled[0] and elapsed_s > min(60.0, seconds / 3):
+        if not settled[0] and elapsed_s > seconds / 2:
             settled = elapsed_s, memory_mb()
         return elapsed_s > seconds
 

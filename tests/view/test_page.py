@@ -16,6 +16,7 @@ from regrasp.view import Show
 pytest.importorskip("viser", reason="the page needs viser: pip install 'regrasp[view]'")
 
 from regrasp.view.config import free_port
+from regrasp.view.leader import gripper_pose
 from regrasp.view.page import Page
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -179,6 +180,26 @@ def test_a_drag_of_a_thing_pulls_it_until_it_is_let_go(still: Page):
     still._drag("cube", "end", place, place)
     still.frame()
     assert still.show.hand.body is None
+
+
+def test_handles_are_at_the_grippers_when_leading_begins_anew(still: Page):
+    show, nodes = still.show, still.gizmos._nodes
+    assert not any(node.visible for node in nodes.values())
+    show.act_by(show.leader)
+    still.frame()
+    home = {side: gripper_pose(show.env, side).position for side in nodes}
+    for side, node in nodes.items():
+        assert node.visible
+        assert node.position == pytest.approx(home[side], abs=1e-3)
+    nodes["left"].position = home["left"] + [0, 0, 0.1]
+    still.step()
+    still.frame()
+    assert nodes["left"].position == pytest.approx(home["left"] + [0, 0, 0.1], abs=1e-6)
+    show.begin(0)
+    # Where time passes, a picture comes after the first steps.
+    still.step()
+    still.frame()
+    assert nodes["left"].position == pytest.approx(home["left"], abs=5e-3)
 
 
 def test_recordings_stand_beside_and_follow_the_clock(show: Show):

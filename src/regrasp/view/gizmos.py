@@ -22,7 +22,7 @@ class Gizmos:
         self._show = show
         self._wanted: dict[str, Pose] = {}
         self._told: dict[str, bool] = {}
-        self._led = False
+        self._led_since: int | None = None
         self._nodes = {
             side: server.scene.add_transform_controls(
                 f"/target/{side}", scale=SIZE, line_width=3.0, depth_test=False, visible=False
@@ -45,16 +45,17 @@ class Gizmos:
             self._told[side] = far
 
     def update(self) -> None:
-        """Show the handles while you lead; put them at the grippers when you begin to."""
+        """Show the handles while you lead; put them at the grippers when you begin to, and after jumps."""
         leads = self._show.actor is self._show.leader
-        fresh = leads and (not self._led or self._show.step == 0)
+        since = self._show.jumps if leads else None
+        fresh = leads and since != self._led_since
         for side, node in self._nodes.items():
             node.visible = leads
             if fresh:
                 pose, quat = gripper_pose(self._show.env, side), np.zeros(4)
                 mujoco.mju_mat2Quat(quat, pose.rotation.ravel())
                 node.position, node.wxyz = pose.position, quat
-        self._led = leads
+        self._led_since = since
 
     def _dragged(self, side: str) -> Any:
         async def hear(event: TransformControlsEvent) -> None:

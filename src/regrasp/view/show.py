@@ -75,6 +75,7 @@ class Show:
 
     Attributes:
         outcome: running, success, failure, timeout or unstable.
+        jumps: how often the state has been put elsewhere: by a beginning, or by going back.
     """
 
     def __init__(self, task: str, config: ViewConfig | None = None):
@@ -107,7 +108,7 @@ class Show:
         self.ghosts: Ghosts | None = None
         self.recorder = Recorder(self.env, task, config)
         self.episode, self.step, self.outcome = -1, 0, "running"
-        self._tries = 0
+        self._tries = self.jumps = 0
         self.moments: list[Moment] = []
         self.numbers: dict[str, np.ndarray] = {}
         self._key = np.zeros(2, np.uint32)
@@ -188,6 +189,7 @@ class Show:
         self.hand.let_go()
         self.step, self.outcome, self.episode = moment.step, moment.outcome, moment.episode
         self.numbers = dict(moment.numbers)
+        self.jumps += 1
         self.trace.clear()
         self.moments = [*moment.past, moment]
 
@@ -306,6 +308,7 @@ class Show:
         self.env.begin(self._key[None])
         self.actor.start(self.env, self._key[None])
         self.step, self.outcome = 0, "running"
+        self.jumps += 1
         if role == "evaluate":
             self.episode = number
         self.trace.clear()
