@@ -3,9 +3,9 @@
     python -m benchmarks.held_out RECORDINGS
 
 Motions are dealt out to folds. For each fold the arm is identified on the other motions, of other days than
-the fold's, and replayed on the fold's own: neither motion nor day was fitted, offsets included. Every motion
-is held out once. Figures are root mean squares of simulated minus measured position (rad), beside those of
-the nominal arm.
+the fold's, and replayed on the fold's own: neither motion nor day was fitted, offsets included. Recordings of
+a single day leave motions alone to be held out. Figures are root mean squares of simulated minus measured
+position (rad), beside those of the nominal arm.
 """
 
 import sys
@@ -20,10 +20,11 @@ from rich.table import Table
 
 from benchmarks.common import Result, guarded, note, report
 from regrasp.assets.arm import load_arm
+from regrasp.errors import InputError
 from regrasp.files import write_json
 from regrasp.sim2real.gap import RecordingGap, gap_of
 from regrasp.sim2real.identify import IdentifyConfig
-from regrasp.sim2real.identify.pieces import folds, session_of
+from regrasp.sim2real.identify.pieces import folds, session_name
 from regrasp.sim2real.identify.run import identify_logs
 from regrasp.sim2real.log import Log
 from regrasp.sim2real.params import with_params
@@ -51,6 +52,11 @@ def judged(config: HeldOut, logs: Sequence[Log]) -> list[tuple[Log, RecordingGap
     arm = load_arm(config.arm)
     found = []
     for k, (train, held) in enumerate(folds(logs, config.folds)):
+        if (train & held).any():
+            raise InputError(
+                f"folds {config.folds} of {len(logs)} recordings leave no motion that is not fitted: "
+                "choose 2 or more, and give recordings of at least 2 motions"
+            )
         file = config.folder / f"{config.arm}-{k}.json"
         fitted = identify_logs(
             [log for log, mine in zip(logs, train, strict=True) if mine],
@@ -62,9 +68,10 @@ def judged(config: HeldOut, logs: Sequence[Log]) -> list[tuple[Log, RecordingGap
         write_json(file, fitted.params)
         mine = [log for log, kept_back in zip(logs, held, strict=True) if kept_back]
         gap, stock = gap_of(mine, with_params(arm, file)), gap_of(mine, arm)
-        terms = ", ".join(sorted({rung or "plain" for rung in fitted.rungs.values()}))
+        days = ", ".join(sorted({session_name(log) for log in mine}))
+        terms = "; ".join(sorted(set(fitted.rungs.values())))
         note(
-            f"fold {k + 1}: {len(mine)} recordings of {session_of(mine[0])} held out: "
+            f"fold {k + 1}: {len(mine)} recordings ({days}) held out: "
             f"{gap.rmse_rad:.4f} rad, nominal {stock.rmse_rad:.4f}; "
             f"{fitted.seconds:.0f} s on {int(train.sum())} others; terms: {terms}"
         )
@@ -93,7 +100,7 @@ def shown(
     for log, gap, stock in sorted(found, key=lambda row: -row[1].rmse_rad):
         joints = (f"{gap.joints[name].rmse_rad:.4f}" for name in arm_joints)
         table.add_row(
-            log.name, session_of(log), f"{gap.rmse_rad:.4f}", *joints, f"{stock.rmse_rad:.4f}"
+            log.name, session_name(log), f"{gap.rmse_rad:.4f}", *joints, f"{stock.rmse_rad:.4f}"
         )
     return table
 

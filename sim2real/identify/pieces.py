@@ -18,6 +18,11 @@ def session_of(log: Log) -> str:
     return day.group() if day else log.source.rpartition("/")[0]
 
 
+def session_name(log: Log) -> str:
+    """What a session is called in text: the same day or folder, without where that lies."""
+    return session_of(log).rpartition("/")[2]
+
+
 def cut(logs: Sequence[Log], piece_s: float, total_s: float) -> list[Log]:
     """Pieces of up to `piece_s`, spread evenly over the recordings, together about `total_s` long.
 
@@ -58,7 +63,8 @@ def _piece(log: Log, start_s: float, length_s: float) -> list[Log]:
 def folds(logs: Sequence[Log], count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Masks (train, held out): held-out motions are never fitted, on another day where there is one.
 
-    Each motion is held out once, on one session; what trains are other motions on other sessions.
+    Each motion is held out on one session; what trains are other motions on other sessions. Where too few
+    recordings are left so, motions are held out on all sessions, and train on all.
     Sessions take turns, those with most recordings first.
     """
     names = sorted({log.name for log in logs})

@@ -18,7 +18,7 @@ from regrasp.files import read_json, write_json
 from regrasp.sim2real.identify import choose
 from regrasp.sim2real.identify.config import IdentifyConfig
 from regrasp.sim2real.identify.fit import Unknowns, started
-from regrasp.sim2real.identify.pieces import cut, folds, session_of
+from regrasp.sim2real.identify.pieces import cut, folds, session_name
 from regrasp.sim2real.identify.quick import Loads, loads_of
 from regrasp.sim2real.identify.refine import Linear, Noise, doubted, linearised, refine
 from regrasp.sim2real.identify.sample import ends_of
@@ -346,7 +346,7 @@ def _params(
     intervals: dict[str, dict[str, list[float]]] = {}
     for f in _figures(unknowns, linear, sure):
         intervals.setdefault(f.of, {})[f.name] = [float(f"{x:.6g}") for x in (f.low, f.high)]
-    motions = sorted({f"{log.name} ({Path(session_of(log)).name})" for log in logs})
+    motions = sorted({f"{log.name} ({session_name(log)})" for log in logs})
     document = {
         "arm": unknowns.arm.name,
         "source": "regrasp identify",

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from benchmarks import held_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -72,6 +73,27 @@ def test_held_out_motions_are_of_other_days_and_never_fitted(make_log):
         assert not days[0] & days[1]
         seen |= names[1]
     assert seen == {log.name for log in logs}
+
+
+def test_days_with_many_recordings_are_held_out_before_a_day_with_one(make_log):
+    days = {"2026-01-21": 1, "2026-01-22": 6, "2026-01-23": 5}
+    logs = [
+        make_log(name=f"m{i}", source=f"x.npz#m{i}__{day}_a")
+        for day, count in days.items()
+        for i in range(count)
+    ]
+    held = [
+        {session_of(log) for log, mine in zip(logs, mask, strict=True) if mine}
+        for _, mask in folds(logs, 2)
+    ]
+    assert held == [{"2026-01-22"}, {"2026-01-23"}]
+
+
+@pytest.mark.parametrize(("motions", "count"), [(3, 1), (1, 3)])
+def test_what_was_fitted_is_not_judged_as_held_out(make_log, motions, count):
+    logs = [make_log(name=f"m{i}", source=f"folder/m{i}") for i in range(motions)]
+    with pytest.raises(InputError, match="leave no motion that is not fitted"):
+        held_out.judged(held_out.HeldOut((), folds=count), logs)
 
 
 @settings(max_examples=10, deadline=None)
@@ -243,6 +265,7 @@ def test_known_servos_are_found_and_a_run_goes_on_where_it_stopped(
     arm, servos, recorded, tmp_path, monkeypatch
 ):
     kept = tmp_path / "p.partial.json"
+    recorded = [replace(log, source=f"/home/me/monday/{log.name}") for log in recorded]
     found = identify_logs(recorded, arm, QUICK, recorded[:2], kept=kept)
     by_name = {(f.of, f.name): f for f in found.figures}
     for joint in ("shoulder_lift", "elbow_flex"):
@@ -253,6 +276,8 @@ def test_known_servos_are_found_and_a_run_goes_on_where_it_stopped(
     assert min(found.condition.values()) >= 1
     assert len(found.next) == 2
     path = tmp_path / "p.json"
+    # The file names recordings without where they lie.
+    assert found.params["fit"]["recordings"] == sorted(f"{log.name} (monday)" for log in recorded)
     path.write_text(json.dumps(found.params))
     errors = replay(recorded, with_params(arm, path))
     assert np.abs(errors[0] - recorded[0].q)[:, :5].mean() < 3e-3
