@@ -29,7 +29,9 @@ def main() -> None:
 def committed(source: Path) -> list[str]:
     """The files that belong into the package, as they are named there."""
     door = source / "src" / "regrasp"
-    own = [path.name for path in door.iterdir() if path.is_file()]
+    folders = [path for path in door.iterdir() if path.is_dir() and not path.is_symlink()]
+    files = [*door.iterdir(), *(inner for folder in folders for inner in folder.rglob("*"))]
+    own = [str(path.relative_to(door)) for path in files if path.is_file()]
     rooms = [p for room in ROOMS for p in (source / room).rglob("*") if p.is_file()]
     return own + [str(path.relative_to(source)) for path in rooms]
 

@@ -1,6 +1,19 @@
 """What exists: arms, workcells and objects, as MuJoCo specifications."""
 
 from regrasp.assets.arm import ARMS, Arm, Gripper, Joint, Servo, load_arm
-from regrasp.assets.workcell import SIDES, Workcell, aloha
+from regrasp.assets.workcell import ALOHA, SIDES, WORKCELLS, Workcell, aloha, load_workcell
 
-__all__ = ["ARMS", "SIDES", "Arm", "Gripper", "Joint", "Servo", "Workcell", "aloha", "load_arm"]
+__all__ = [
+    "ALOHA",
+    "ARMS",
+    "SIDES",
+    "WORKCELLS",
+    "Arm",
+    "Gripper",
+    "Joint",
+    "Servo",
+    "Workcell",
+    "aloha",
+    "load_arm",
+    "load_workcell",
+]

@@ -1,17 +1,23 @@
-"""An arm: one MJCF of bodies and shapes, one table of joints, servos and gripper."""
+"""An arm: one MJCF of bodies and shapes, one table of joints, servos, gripper and hand."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
 
+from regrasp.assets.hand import Hand
+from regrasp.assets.models import read_model
 from regrasp.errors import InputError, unknown
 from regrasp.files import read_json
 
 FOLDER = Path(__file__).parent
 ARMS = ("so101", "viperx300s")
+"""Arms that ship, by name; any other is a table in a file."""
+BACKLASH = (0.0044, "our choice: up to 0.25 deg")
+"""Play of an arm's joints (rad) where its table tells none, and why."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,12 @@ class Arm:
     gripper: Gripper
     contact_exclusions: tuple[tuple[str, str], ...]
     """Pairs of bodies that touch by construction."""
+    hand: Hand = field(default_factory=Hand)
+    """What it grasps with."""
+    model: str | None = None
+    """Its MJCF, where that is not the one beside the table: see `read_model`."""
+    backlash_rad: tuple[float, str] = BACKLASH
+    """Largest play of its joints, and where that figure comes from."""
     links: tuple[Link, ...] = ()
     """Corrections of bodies, from a fit."""
 
@@ -130,6 +142,23 @@ class Arm:
     def position(self, opening: Any) -> Any:
         """Gripper joint position (m or rad) of a normalised opening (0..1); any array type."""
         return self.gripper.closed + opening * (self.gripper.open - self.gripper.closed)
+
+    def at_home(self, home: Mapping[str, float]) -> "Arm":
+        """The same arm with another home.
+
+        Args:
+            home: joint name -> position (rad or m), for those that differ.
+
+        Raises:
+            InputError: a joint that the arm does not have.
+        """
+        for name in home:
+            if name not in self.joint_names:
+                raise unknown(f"joint of {self.name}", name, self.joint_names)
+        return replace(
+            self,
+            joints=tuple(replace(j, home=float(home.get(j.name, j.home))) for j in self.joints),
+        )
 
     def with_servos(self, servos: dict[str, dict[str, float]]) -> "Arm":
         """The same arm with some servo figures replaced.
@@ -172,13 +201,18 @@ class Arm:
         return replace(self, links=tuple(known.values()))
 
     def spec(self) -> mujoco.MjSpec:
-        """The arm as a MuJoCo specification: the MJCF with this table's limits and servos in it."""
-        spec = mujoco.MjSpec.from_file(str(FOLDER / f"{self.name}.xml"))
+        """The arm as a MuJoCo specification: the MJCF with this table's limits, servos and names in it.
+
+        Raises:
+            InputError: there is no such MJCF here, or it lacks something that the table names.
+        """
+        spec = read_model(self.model or str(FOLDER / f"{self.name}.xml"))
         for joint in self.joints:
-            _fit(spec.joint(joint.name), joint)
+            _fit(spec, joint.name, joint)
             _add_servo(spec, joint, self._control_range(joint))
+        self.hand.put(spec)
         if self.gripper.follower is not None:
-            _fit(spec.joint(self.gripper.follower), self.joints[-1])
+            _fit(spec, self.gripper.follower, self.joints[-1])
             equality = spec.add_equality(name="fingers", type=mujoco.mjtEq.mjEQ_JOINT)
             equality.name1, equality.name2 = self.gripper.follower, self.joints[-1].name
             equality.data[:5] = [0, 1, 0, 0, 0]
@@ -196,37 +230,83 @@ class Arm:
 
 
 def load_arm(name: str) -> Arm:
-    """The arm of that name, with its nominal figures.
+    """The arm of that name, with its nominal figures, or the one that a table in a file describes.
 
     Raises:
-        InputError: there is no such arm.
+        InputError: there is no such arm or file, or the table lacks something.
     """
-    if name not in ARMS:
-        raise unknown("arm", name, ARMS)
-    table = read_json(FOLDER / f"{name}.json", "arm table")
+    return arm_of(read_arm_table(name), Path(name).stem, Path(name).parent)
+
+
+def read_arm_table(name: str) -> Mapping[str, Any]:
+    """The table of an arm that ships, or the one in a file: its name ends in .json.
+
+    Raises:
+        InputError: neither.
+    """
+    if name in ARMS:
+        return read_json(FOLDER / f"{name}.json", "arm table")
+    if not name.endswith(".json"):
+        raise unknown("arm", name, (*ARMS, "a table's FILE.json"))
+    table = read_json(name, "arm table")
+    if not isinstance(table, dict):
+        raise InputError(f"arm table {name} is not a JSON object: see docs/howto/add-an-arm.md")
+    return table
+
+
+def arm_of(table: Mapping[str, Any], name: str, folder: Path) -> Arm:
+    """The arm that a table describes.
+
+    Args:
+        table: what its JSON holds.
+        name: of the arm.
+        folder: where a relative path of its model starts.
+
+    Raises:
+        InputError: the table lacks something, or has something that nobody knows.
+    """
+    model = table.get("model")
+    if model is not None and ":" not in model:
+        model = str(folder / model)
     try:
+        play = table.get("backlash", {})
+        backlash = (float(play["rad"]), str(play["source"])) if play else BACKLASH
         return Arm(
             name=name,
             source=table["source"],
             joints=tuple(
                 Joint(
                     name=row["name"],
-                    range=(row["range"][0], row["range"][1]),
-                    home=row["home"],
-                    servo=Servo(**row["servo"]),
+                    range=(float(row["range"][0]), float(row["range"][1])),
+                    home=float(row["home"]),
+                    servo=Servo(**{name: _number(value) for name, value in row["servo"].items()}),
                     no_load_speed=row.get("no_load_speed"),
                 )
                 for row in table["joints"]
             ),
-            gripper=Gripper(**table["gripper"]),
+            gripper=Gripper(**{name: _number(value) for name, value in table["gripper"].items()}),
             contact_exclusions=tuple((a, b) for a, b in table["contact_exclusions"]),
+            hand=Hand.of(table.get("hand", {})),
+            model=model,
+            backlash_rad=backlash,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"arm table {name}.json lacks or misnames {error}") from None
 
 
-def _fit(spec_joint: Any, joint: Joint) -> None:
-    spec_joint.range = joint.range
+def _number(value: Any) -> Any:
+    """Whole numbers as floats; all else as it is."""
+    return float(value) if isinstance(value, int) else value
+
+
+def _fit(spec: mujoco.MjSpec, name: str, joint: Joint) -> None:
+    spec_joint = spec.joint(name)
+    if spec_joint is None:
+        raise unknown("joint of the arm's model", name, [j.name for j in spec.joints if j.name])
+    hinge = spec_joint.type == mujoco.mjtJoint.mjJNT_HINGE
+    spec_joint.range = np.degrees(joint.range) if hinge and spec.compiler.degree else joint.range
     spec_joint.limited = mujoco.mjtLimited.mjLIMITED_TRUE
     spec_joint.damping[0] = joint.servo.damping
     spec_joint.armature = joint.servo.armature

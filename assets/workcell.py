@@ -1,26 +1,33 @@
-"""A workcell: two arms at a table, with its cameras.
+"""A workcell: two arms at a table, with its cameras, and what tasks are like there.
 
 World frame: x to the right arm, z up, metres.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
+from jaxtyping import Float
 
-from regrasp.assets.arm import Arm, load_arm
-from regrasp.errors import InputError
+from regrasp.assets.arm import Arm, arm_of, read_arm_table
+from regrasp.assets.figures import is_number
+from regrasp.assets.surroundings import TABLE_HALF_M, add_options, add_surroundings
+from regrasp.errors import InputError, unknown
 
 TIMESTEP_S = 0.02 / 3
 CONTACT_TIME_S = 2 * TIMESTEP_S
 """In what time contacts push out what has sunk in; two timesteps are the least that the engine holds."""
-TABLE_TOP_M = -0.0009
-"""Height of the table's surface in the world frame."""
-TABLE_THICKNESS_M = 0.04
 CONTACT_IMPEDANCE = (0.95, 0.99, 0.001, 0.5, 2.0)
 """Of every contact (solimp). With the engine's own the push scales with the lighter body: a servo presses a
 50 g cube 25 mm into the table."""
 SIDES = ("left", "right")
+ALOHA = "aloha"
+"""The workcell that is meant where none is named."""
+WORKCELLS = {ALOHA: "viperx300s", "so101": "so101"}
+"""Workcells that ship, by name, each in the table of its arm; any other is a table in a file."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,18 @@ class Workcell:
     """Physics timestep."""
     contact_time_s: float = CONTACT_TIME_S
     """Time constant of every contact."""
+    name: str = ALOHA
+    stand_m: tuple[float, float, float] = (0.469, -0.019, 0.02)
+    """Where the right arm's base is; the left one's is mirrored in x."""
+    turn_rad: float = 0.0
+    """By how much a base is turned about the vertical, where its model does not reach along its x."""
+    reach_m: float = 0.816
+    """How far from its base, horizontally, a gripper gets at the height of the table, at most."""
+    scale: float = 1.0
+    """Size of the table, and of the frame and the cameras about it, over those of ALOHA 2."""
+    tasks: Mapping[str, Mapping[str, Any]] | None = field(default=None, hash=False)
+    """Task -> {"task": its figures here, "expert": its teacher's}, where they are not the default ones, for
+    every task that can be done here; None: all can, as they are."""
 
     def __post_init__(self) -> None:
         if not self.contact_time_s >= 2 * self.timestep_s * (1 - 1e-9) > 0:
@@ -42,6 +61,35 @@ class Workcell:
                 f"contact_time_s {self.contact_time_s:.3g} with timestep_s {self.timestep_s:.3g}: "
                 "choose at least two timesteps, below which the engine takes two without a word"
             )
+
+    def figures(self, task: str, whose: str = "task") -> dict[str, Any]:
+        """Figures of a task, or of its teacher, that differ in this workcell from the default ones.
+
+        Args:
+            task: its name.
+            whose: "task" or "expert".
+
+        Raises:
+            InputError: the task cannot be done here.
+        """
+        if self.tasks is None:
+            return {}
+        if task not in self.tasks:
+            raise InputError(
+                f"workcell {self.name} cannot do {task!r}: choose {' or '.join(self.tasks)}, or the "
+                f"workcell {ALOHA}"
+            )
+        return {k: _tuples(v) for k, v in self.tasks[task].get(whose, {}).items()}
+
+    def base_m(self, side: str) -> Float[np.ndarray, "2"]:
+        """Where an arm's base is, x and y."""
+        x, y, _ = self.stand_m
+        return np.array([-x if side == "left" else x, y])
+
+    @property
+    def table_half_m(self) -> Float[np.ndarray, "2"]:
+        """Half the edges of the table, x and y."""
+        return self.scale * np.array(TABLE_HALF_M)
 
     @property
     def action_size(self) -> int:
@@ -73,13 +121,15 @@ class Workcell:
         (BSD-3-Clause).
         """
         spec = mujoco.MjSpec()
-        spec.modelname = f"aloha_{self.arm.name}"
+        spec.modelname = f"{self.name}_{self.arm.name}"
         spec.compiler.degree = False
-        _options(spec, self.timestep_s)
+        add_options(spec, self.timestep_s)
         _contacts(spec.default.geom, self.contact_time_s)
-        _surroundings(spec)
-        for side, x, quat in (("left", -0.469, (1, 0, 0, 0)), ("right", 0.469, (0, 0, 0, 1))):
-            frame = spec.worldbody.add_frame(pos=(x, -0.019, 0.02), quat=quat)
+        add_surroundings(spec, self.scale)
+        cos, sin = np.cos(self.turn_rad / 2), np.sin(self.turn_rad / 2)
+        for side, quat in (("left", (cos, 0, 0, sin)), ("right", (0.0 - sin, 0, 0, cos))):
+            pos = (*self.base_m(side), self.stand_m[2])
+            frame = spec.worldbody.add_frame(pos=pos, quat=quat)
             arm = self.arm.spec()
             for geom in arm.geoms:
                 _contacts(geom, self.contact_time_s)
@@ -87,124 +137,69 @@ class Workcell:
         return spec
 
 
+def load_workcell(
+    name: str = ALOHA, timestep_s: float = TIMESTEP_S, contact_time_s: float = CONTACT_TIME_S
+) -> Workcell:
+    """The workcell of that name, or that of two arms which a table in a file describes.
+
+    Raises:
+        InputError: there is no such workcell or file, or the table lacks something.
+    """
+    if name not in WORKCELLS and not name.endswith(".json"):
+        raise unknown("workcell", name, (*WORKCELLS, "a table's FILE.json"))
+    arm_name = WORKCELLS.get(name, name)
+    table = read_arm_table(arm_name)
+    arm = arm_of(table, Path(arm_name).stem, Path(arm_name).parent)
+    figures = table.get("workcell")
+    if not isinstance(figures, dict):
+        raise InputError(f"arm table {name} has no workcell: see docs/howto/add-an-arm.md")
+    _check(figures, name)
+    own: dict[str, Any] = {
+        key: tuple(map(float, value)) if key == "stand_m" else float(value)
+        for key, value in figures.items()
+        if key not in ("home", "tasks")
+    }
+    arm = arm.at_home(figures.get("home", {}))
+    cell = Workcell(arm, timestep_s, contact_time_s, Path(name).stem, **own)
+    return replace(cell, tasks=figures.get("tasks"))
+
+
+FIGURES = ("home", "reach_m", "scale", "stand_m", "tasks", "turn_rad")
+"""What a table may say of a workcell."""
+
+
+def _check(figures: Mapping[str, Any], name: str) -> None:
+    """Refuse what a table says of a workcell if it makes none."""
+    for key, value in figures.items():
+        if key not in FIGURES:
+            raise unknown(f"workcell figure of {name}", key, FIGURES)
+        numbers = value if key == "stand_m" else [value]
+        if key in ("home", "tasks"):
+            if not isinstance(value, dict):
+                raise InputError(f"workcell {key} of {name} is {value!r:.60}: give {{name: ...}}")
+        elif not isinstance(numbers, list) or not all(is_number(one) for one in numbers):
+            raise InputError(f"workcell {key} {value!r:.60} of {name}: give numbers")
+    if len(figures.get("stand_m", (0, 0, 0))) != 3 or figures.get("stand_m", [1])[0] <= 0:
+        raise InputError(f"workcell stand_m {figures['stand_m']} of {name}: give [x > 0, y, z]")
+    for key in ("reach_m", "scale"):
+        if figures.get(key, 1) <= 0:
+            raise InputError(f"workcell {key} {figures[key]} of {name}: choose a number above 0")
+    for task, parts in figures.get("tasks", {}).items():
+        if not isinstance(parts, dict) or not set(parts) <= {"task", "expert"}:
+            raise InputError(
+                f'task {task} of workcell {name} is {parts!r:.60}: give {{"task": ..., "expert": ...}}'
+            )
+
+
 def aloha(timestep_s: float = TIMESTEP_S, contact_time_s: float = CONTACT_TIME_S) -> Workcell:
     """The ALOHA 2 workcell: two ViperX 300s."""
-    return Workcell(load_arm("viperx300s"), timestep_s, contact_time_s)
+    return load_workcell(ALOHA, timestep_s, contact_time_s)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, all the way down."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _contacts(geom: mujoco.MjsGeom, time_s: float) -> None:
     geom.solref, geom.solimp = (time_s, 1.0), CONTACT_IMPEDANCE
-
-
-def _options(spec: mujoco.MjSpec, timestep_s: float) -> None:
-    spec.option.timestep = timestep_s
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    spec.option.impratio = 10
-    spec.visual.quality.offsamples = 4
-    spec.visual.quality.shadowsize = 1024
-    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
-    spec.visual.headlight.ambient = (0.35, 0.35, 0.35)
-    spec.visual.headlight.diffuse = (0.35, 0.35, 0.35)
-    spec.visual.headlight.specular = (0.1, 0.1, 0.1)
-
-
-def _surroundings(spec: mujoco.MjSpec) -> None:
-    spec.add_texture(
-        name="sky",
-        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=(0.93, 0.94, 0.96),
-        rgb2=(0.70, 0.74, 0.79),
-        width=64,
-        height=384,
-    )
-    spec.add_texture(
-        name="wood",
-        type=mujoco.mjtTexture.mjTEXTURE_2D,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
-        mark=mujoco.mjtMark.mjMARK_RANDOM,
-        random=0.06,
-        rgb1=(0.80, 0.72, 0.60),
-        markrgb=(0.74, 0.65, 0.53),
-        width=256,
-        height=256,
-    )
-    wood = spec.add_material(name="table", specular=0.15, shininess=0.2)
-    wood.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "wood"
-    spec.add_material(name="extrusion", rgba=(0.70, 0.72, 0.74, 1), specular=0.6, shininess=0.6)
-    spec.add_material(name="floor", rgba=(0.55, 0.56, 0.58, 1))
-    world = spec.worldbody
-    world.add_light(
-        pos=(0.5, -0.9, 2.2), dir=(-0.2, 0.4, -0.9), diffuse=(0.55, 0.55, 0.53), castshadow=True
-    )
-    world.add_light(
-        pos=(-0.8, 0.6, 2.0), dir=(0.35, -0.25, -0.9), diffuse=(0.25, 0.25, 0.28), castshadow=False
-    )
-    # What collides reaches deep below what is seen: a thing pressed into the table comes out at its top.
-    world.add_geom(
-        name="table",
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=(0, 0, TABLE_TOP_M - 0.2),
-        size=(0.61, 0.37, 0.2),
-        group=3,
-        friction=(0.6, 0.005, 0.0001),
-    )
-    world.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=(0, 0, TABLE_TOP_M - TABLE_THICKNESS_M / 2),
-        size=(0.61, 0.37, TABLE_THICKNESS_M / 2),
-        material="table",
-        contype=0,
-        conaffinity=0,
-        group=2,
-    )
-    for x in (-0.56, 0.56):
-        for y in (-0.32, 0.32):
-            _post(world, (x, y, -0.75), (x, y, -0.041))
-    world.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_PLANE,
-        pos=(0, 0, -0.75),
-        size=(4, 4, 0.1),
-        material="floor",
-        contype=0,
-        conaffinity=0,
-        group=2,
-    )
-    # The extrusion frame behind the table that carries the overhead camera.
-    for x in (-0.585, 0.585):
-        _post(world, (x, -0.345, 0.0), (x, -0.345, 1.04))
-    _post(world, (-0.585, -0.345, 1.04), (0.585, -0.345, 1.04))
-    world.add_camera(
-        name="overhead", pos=(0, -0.303794, 1.02524), quat=(0.976332, 0.216277, 0, 0), fovy=58
-    )
-    world.add_camera(
-        name="worms_eye", pos=(0, -0.377167, 0.0316055), quat=(0.672659, 0.739953, 0, 0), fovy=58
-    )
-    _looking(world, "teleoperator", (0, -1.354, 0.685), (1, 0, 0), (0, 0.2, 0.8))
-    _looking(world, "collaborator", (0, 1.5, 0.8), (-1, 0, 0), (0, -0.2, 0.8))
-
-
-def _post(world: mujoco.MjsBody, start: tuple, end: tuple) -> None:
-    """A 30 mm square extrusion, for looks only."""
-    a, b = np.array(start), np.array(end)
-    half = np.maximum(np.abs(b - a) / 2, 0.015)
-    world.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=(a + b) / 2,
-        size=half,
-        material="extrusion",
-        contype=0,
-        conaffinity=0,
-        group=2,
-    )
-
-
-def _looking(world: mujoco.MjsBody, name: str, pos: tuple, right: tuple, up: tuple) -> None:
-    """A camera with image axes `right` and `up` (made orthonormal)."""
-    x = np.array(right, float) / np.linalg.norm(right)
-    y = np.array(up, float) - np.dot(up, x) * x
-    y /= np.linalg.norm(y)
-    quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, np.stack([x, y, np.cross(x, y)], axis=1).ravel())
-    world.add_camera(name=name, pos=pos, quat=quat, fovy=45)

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float64
 import regrasp
 from benchmarks.common import Result, chosen, guarded, note, random_targets, report
 from regrasp import BatchEnv
-from regrasp.assets.workcell import TABLE_THICKNESS_M
+from regrasp.assets.surroundings import TABLE_THICKNESS_M
 from regrasp.errors import check_positive
 
 LOOKED_AT = 4

@@ -22,19 +22,20 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Float32, Float64
 
+from regrasp.assets import ALOHA, load_workcell
 from regrasp.envs.batch_env import BatchEnv
 from regrasp.envs.certificate import HEADS, Certificate, Certificates
 from regrasp.envs.divergence import Growth, nudged, of_copies, of_nudge, play
 from regrasp.envs.keys import episode_keys
 from regrasp.envs.snapshot import Snapshot, fingerprint
 from regrasp.envs.targets import random_targets
-from regrasp.envs.tasks import TASKS
+from regrasp.envs.tasks import TASKS, able
 from regrasp.envs.world import WORLDS
 from regrasp.errors import InputError, check_positive, unknown
 
 States = Float64[np.ndarray, "steps rows nstate"]
 Make = Callable[..., BatchEnv]
-"""Makes a randomised environment: (task, rows, *, backend, threads, autoreset); can be pickled."""
+"""Makes a randomised environment: (task, rows, *, backend, threads, autoreset, workcell); can be pickled."""
 Progress = Callable[[int, int, str], None]
 EXACT = ("cpu",)
 """Engines that promise exactness."""
@@ -54,7 +55,7 @@ class CertifyConfig:
     """What to certify, and on how much."""
 
     tasks: tuple[str, ...] = ()
-    """Names of tasks; all if none is given."""
+    """Names of tasks; all that can be done in the workcell if none is given."""
     backends: tuple[str, ...] = ()
     """Names of engines; all that can be used here if none is given."""
     rows: int | None = None
@@ -64,6 +65,8 @@ class CertifyConfig:
     seconds: float = 2.0
     """How long copies of one state are watched coming apart."""
     seed: int = 0
+    workcell: str = ALOHA
+    """Whose arms do them: aloha, so101, or a table's FILE.json."""
 
     def check(self) -> None:
         """Refuse what cannot be certified.
@@ -78,6 +81,9 @@ class CertifyConfig:
             for name in names:
                 if name not in known:
                     raise unknown(kind, name, known)
+        cell = load_workcell(self.workcell)
+        for name in self.tasks:
+            cell.figures(name)
         if self.rows is not None and self.rows < SPOTS:
             raise InputError(f"rows {self.rows}: choose {SPOTS} or more")
         if self.steps is not None and self.steps < 2:
@@ -106,7 +112,8 @@ def certify(
             cannot be used here.
     """
     config.check()
-    pairs = [(t, b) for t in config.tasks or TASKS for b in config.backends or WORLDS]
+    tasks = config.tasks or able(config.workcell)
+    pairs = [(t, b) for t in tasks for b in config.backends or WORLDS]
     each, found = len(HEADS) + 2, []
     for i, (task, backend) in enumerate(pairs):
 
@@ -151,7 +158,12 @@ class Checks:
         self._config, self._backend = config, backend
         self._rows, self._steps = config.size(backend)
         self._build = partial(
-            make, task, backend=backend, autoreset=AutoresetMode.DISABLED, seed=config.seed
+            make,
+            task,
+            backend=backend,
+            autoreset=AutoresetMode.DISABLED,
+            seed=config.seed,
+            workcell=config.workcell,
         )
         self._env = self._started()
         self._source = random_targets(self._env, np.random.default_rng(config.seed))

@@ -160,8 +160,8 @@ class CpuWorld:
     def row_model(self, row: int) -> mujoco.MjModel:
         return self.batch.get_model(row)
 
-    def row_data(self, row: int) -> mujoco.MjData:
-        return self.batch.get_data(row)
+    def row_data(self, row: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
+        return self.batch.get_data(row, data)
 
 
 def _fill(

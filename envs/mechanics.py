@@ -106,7 +106,7 @@ class Mechanics:
 
     def begin(self, raw: UInt32[Array, "2"]) -> Start:
         """The episode of a raw key: the same on every engine."""
-        initial_key, draw_key, key = jax.random.split(wrap(raw), 3)
+        initial_key, draw_key, key = streams(raw)
         start = self.task.initial(initial_key)
         draw: Draw = self.randomizer.sample(draw_key)
         packed = draw.settings.pack(self.control.workcell.action_size)
@@ -303,6 +303,11 @@ def mechanics_of(
     mechanics = Mechanics(task, control, executor, randomizer, window)
     masses = body_masses(model, randomizer.pushed)
     return mechanics.able(randomizer.used, masses, randomizer.observation_latency_s)
+
+
+def streams(raw: UInt32[Array, "2"]) -> Array:
+    """The keys of one episode: of its start, of its draw of the randomizer, and of its steps."""
+    return jax.random.split(wrap(raw), 3)
 
 
 def body_masses(model: mujoco.MjModel, bodies: Iterable[str]) -> tuple[tuple[str, float], ...]:

@@ -315,9 +315,9 @@ class MjxWorld:
     def row_model(self, row: int) -> mujoco.MjModel:
         return self._constants.model({name: array[row] for name, array in self.fields.items()})
 
-    def row_data(self, row: int) -> mujoco.MjData:
+    def row_data(self, row: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
         model = self.row_model(row)
-        data = mujoco.MjData(model)
+        data = mujoco.MjData(model) if data is None else data
         mujoco.mj_setState(model, data, self._rows[row].astype(np.float64), INTEGRATION)
         mujoco.mj_forward(model, data)
         return data

@@ -42,7 +42,7 @@ class Camera:
             raise unknown("camera", name, cameras)
         check_rendering()
         self._env = env
-        self._camera: Any = name if name is not None else _standard_view()
+        self._camera: Any = name if name is not None else _standard_view(*env.workcell.stand_m)
         self._renderer = mujoco.Renderer(env.model, height, width)
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
 
@@ -61,8 +61,9 @@ class Camera:
         self.close()
 
 
-def _standard_view() -> mujoco.MjvCamera:
+def _standard_view(x_m: float, y_m: float, _: float) -> mujoco.MjvCamera:
+    """From the front, above; the further away, the further apart the arms stand."""
     camera = mujoco.MjvCamera()
-    camera.lookat = (0.0, -0.02, 0.14)
-    camera.distance, camera.azimuth, camera.elevation = 1.25, 90.0, -22.0
+    camera.lookat = (0.0, y_m, 0.3 * x_m)
+    camera.distance, camera.azimuth, camera.elevation = 2.67 * x_m, 90.0, -22.0
     return camera

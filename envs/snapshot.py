@@ -1,6 +1,7 @@
 """A simulation, kept: everything that a rollout depends on."""
 
 import hashlib
+import io
 import json
 import zipfile
 import zlib
@@ -89,6 +90,11 @@ class Snapshot:
 
     def save(self, path: str | Path) -> None:
         """Write to an .npz file, whole or not at all. Nothing in it is pickled."""
+        with whole(path) as temporary:
+            temporary.write_bytes(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
         meta = {
             "format": FORMAT,
             "task": self.task,
@@ -101,9 +107,9 @@ class Snapshot:
             **{f"carry/{name}": array for name, array in self.carry.items()},
             **{f"field/{name}": array for name, array in self.fields.items()},
         }
-        path = Path(path)
-        with whole(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        file = io.BytesIO()
+        np.savez_compressed(file, **arrays)
+        return file.getvalue()
 
     @classmethod
     def load(cls, path: str | Path) -> "Snapshot":

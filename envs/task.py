@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import mujoco
 from jaxtyping import Array, Bool, Float
 
-from regrasp.assets import Workcell, aloha
+from regrasp.assets import ALOHA, Workcell, load_workcell
 from regrasp.assets.workcell import CONTACT_TIME_S, TIMESTEP_S
 from regrasp.envs.view import View, Watch
 
@@ -46,16 +46,26 @@ class Task(ABC):
     contacts: int = 64
     """Room for contacts in one simulation, on engines that allocate it beforehand."""
 
-    terms: ClassVar[Mapping[str, tuple[str, tuple[int, ...]]]]
-    """Observation term -> (unit, shape).
+    cell: str = ALOHA
+    """Whose arms do it: name of a workcell, or of a table's file; see `load_task`."""
 
-    Noise follows the unit: rad and rot (rotation entries) take angular noise, m takes position
-    noise, 1 takes none.
-    """
+    seen: ClassVar[Mapping[str, tuple[str, tuple[int, ...]]]] = {}
+    """What is observed of the objects: see `terms`."""
+
+    @property
+    def terms(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """Observation term -> (unit, shape): the arms', then the objects'.
+
+        Noise follows the unit: rad and rot (rotation entries) take angular noise, m takes position
+        noise, 1 takes none.
+        """
+        size = self.workcell().action_size
+        arms = {"joint_pos": ("rad", (size - 2,)), "gripper": ("1", (2,)), "target": ("1", (size,))}
+        return {**arms, **self.seen}
 
     def workcell(self) -> Workcell:
         """The arms, the table and the cameras."""
-        return aloha(self.timestep_s, self.contact_time_s)
+        return load_workcell(self.cell, self.timestep_s, self.contact_time_s)
 
     @abstractmethod
     def scene(self) -> mujoco.MjSpec:

@@ -116,8 +116,8 @@ class World(Protocol):
         """One simulation's model, with its randomised fields."""
         ...
 
-    def row_data(self, row: int) -> mujoco.MjData:
-        """One simulation's data, for rendering or for any MuJoCo function."""
+    def row_data(self, row: int, data: mujoco.MjData | None = None) -> mujoco.MjData:
+        """One simulation's data, for rendering or for any MuJoCo function; into other data, if given."""
         ...
 
 

@@ -1,7 +1,7 @@
 """A table: what differs between episodes, by how much, and why."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,8 +109,13 @@ class Table:
 
     def sample(self, key: Array) -> Draw:
         """One simulation's numbers, sorted by where they go."""
+        return self.draw(self.numbers(key))
+
+    def draw(self, drawn: Mapping[str, Array]) -> Draw:
+        """These numbers, one array for each row, sorted by where they go."""
         fields, settings, size = {}, {}, {}
-        for row, numbers in zip(self.rows, self.numbers(key).values(), strict=True):
+        for row in self.rows:
+            numbers = drawn[row.name]
             if row.field.setting is None:
                 fields[row.name] = numbers
             elif not row.idle:

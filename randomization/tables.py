@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from regrasp.assets import SIDES, aloha
+from regrasp.assets import ALOHA, SIDES, Workcell, aloha, load_workcell
 from regrasp.envs import TASKS, Nominal, Randomizer
 from regrasp.envs.tasks.lift_pot import POT, LiftPot
 from regrasp.envs.tasks.parts import RESTING_M
@@ -56,7 +56,7 @@ def bimanual_rows(
     resized: Sequence[str] | None = None,
     floor_m: float = RESTING_M,
 ) -> tuple[Row, ...]:
-    """The rows of any task of two ViperX arms at a table.
+    """The rows of any task of two arms at a table, those of the ALOHA workcell: see `table_for`.
 
     Args:
         objects: free bodies; each has a mass of its own, and all may be pushed.
@@ -102,10 +102,10 @@ def bimanual_rows(
     )
 
 
-def servo_rows() -> tuple[Row, ...]:
-    """What drives the arms."""
-    cell = aloha()
-    names = cell.action_names
+def servo_rows(cell: Workcell | None = None) -> tuple[Row, ...]:
+    """What drives the arms of a workcell, ALOHA's if none is given."""
+    cell = cell or aloha()
+    names, (play_rad, source) = cell.action_names, cell.arm.backlash_rad
     arm = tuple(n for i, n in enumerate(names) if i not in cell.gripper_columns)
     return (
         Row(
@@ -120,8 +120,8 @@ def servo_rows() -> tuple[Row, ...]:
         Row(
             supply_sag(names, "arm"), Uniform(0.9, 1.0), "our choice: 12 V falls to 10.8 under load"
         ),
-        Row(backlash(arm), Uniform(0.0, 0.0044), f"{_DATASHEET}: up to 0.25 deg"),
-        Row(joint_offset(arm), Uniform(-0.003, 0.003), "our choice: two encoder steps"),
+        Row(backlash(arm, names), Uniform(0.0, play_rad), source),
+        Row(joint_offset(arm, names), Uniform(-0.003, 0.003), "our choice: two encoder steps"),
     )
 
 
@@ -199,23 +199,26 @@ TABLES: dict[str, Callable[[], Table]] = {
 }
 
 
-def table_for(task: str) -> Table:
-    """The default table of a task.
+def table_for(task: str, workcell: str = ALOHA) -> Table:
+    """The default table of a task: in another workcell than ALOHA's, with its own arms' rows.
 
     Raises:
-        InputError: there is no such task.
+        InputError: there is no such task or workcell, or the task cannot be done there.
     """
     if task not in TABLES:
         raise unknown("task", task, TASKS)
-    return TABLES[task]()
+    cell = load_workcell(workcell)
+    cell.figures(task)
+    return TABLES[task]().replaced(*servo_rows(cell))
 
 
-def randomizer_for(task: str, randomize: Any) -> Randomizer:
+def randomizer_for(task: str, randomize: Any, workcell: str = ALOHA) -> Randomizer:
     """The randomizer that `randomize` means for this task.
 
     Args:
         task: a task's name.
         randomize: "nominal", "table", or a randomizer such as a `Table`, taken as it is.
+        workcell: whose arms do it.
 
     Raises:
         InputError: none of these.
@@ -223,7 +226,7 @@ def randomizer_for(task: str, randomize: Any) -> Randomizer:
     if randomize == "nominal":
         return Nominal()
     if randomize == "table":
-        return table_for(task)
+        return table_for(task, workcell)
     if isinstance(randomize, str):
         raise unknown("randomization", randomize, ["nominal", "table"])
     if not isinstance(randomize, Randomizer):

@@ -14,6 +14,7 @@ import onnx_ir
 from jax2onnx import to_onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from regrasp.assets import ALOHA, WORKCELLS, load_workcell
 from regrasp.envs import Task
 from regrasp.errors import InputError
 from regrasp.files import whole
@@ -61,6 +62,7 @@ def export(
     meta = {
         "format": FORMAT,
         "task": name,
+        "workcell": task.workcell().name,
         "observations": [
             {"name": term, "unit": task.terms[term][0], "shape": list(task.terms[term][1])}
             for term, _ in policy.terms
@@ -107,6 +109,32 @@ def load_bundle(where: str | Path, threads: int = 0) -> Runner:
                 raise InputError(str(error)) from None
     names = f", or one of {', '.join(shipped)}" if shipped else ""
     raise InputError(f"no bundle at {where}: give the folder of a bundle or of a run{names}")
+
+
+def workcell_of(runner: Runner, table: str | None = None) -> str:
+    """The workcell that a bundle was made for, as `load_workcell` takes it.
+
+    Args:
+        runner: the bundle.
+        table: name of the workcell, or its table's file, as the user gives it; None: the bundle's own.
+
+    Raises:
+        InputError: the bundle is of another workcell, or of one that has to be given as a file.
+    """
+    own = str(runner.meta.get("workcell", ALOHA))
+    if table is None:
+        if own not in WORKCELLS:
+            raise InputError(
+                f"this bundle commands the workcell {own!r}, whose table is not here: give it, "
+                "--workcell FILE.json"
+            )
+        return own
+    if load_workcell(table).name != own:
+        raise InputError(
+            f"this bundle commands the workcell {own!r}, not {table!r}: choose --workcell {own}, or a "
+            f"bundle made in {table}"
+        )
+    return table
 
 
 def _graph(policy: Policy, params: Params, task: Task) -> onnx.ModelProto:

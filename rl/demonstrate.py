@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Float32, Int, UInt32
 
+from regrasp.assets import ALOHA
 from regrasp.envs import BatchEnv, Randomizer, Snapshot, View, episode_keys, load_task
 from regrasp.errors import InputError
 from regrasp.randomization import randomizer_for
@@ -103,6 +104,7 @@ def demonstrate(
     randomizer: Randomizer | None = None,
     expert: Expert | None = None,
     meta: Mapping[str, Any] | None = None,
+    workcell: str = ALOHA,
 ) -> DemonstrationResult:
     """Collect successful demonstrations and write them as `Episodes`, whole or not at all.
 
@@ -117,16 +119,18 @@ def demonstrate(
         randomizer: in place of the one that `config.randomize` names, such as a `Table`.
         expert: in place of the task's own.
         meta: more provenance, as plain data.
+        workcell: whose arms do it.
 
     Raises:
         InputError: an unknown name, a folder that cannot be written, or an expert that hardly ever
             succeeds.
     """
     config = config or DemonstrateConfig()
-    expert = expert or load_expert(task, config.manner)
-    chosen = randomizer or randomizer_for(task, config.randomize)
+    doing = load_task(task, workcell)
+    expert = expert or load_expert(task, config.manner, doing)
+    chosen = randomizer or randomizer_for(task, config.randomize, workcell)
     env = BatchEnv(
-        load_task(task),
+        doing,
         min(BATCH, config.episodes),
         randomizer=chosen,
         threads=config.threads,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from regrasp.assets import ALOHA
 from regrasp.envs import BatchEnv, Snapshot, Task
 from regrasp.errors import InputError
 from regrasp.files import whole, write_json
@@ -57,6 +58,8 @@ class Header:
     meta: dict[str, Any] = field(default_factory=dict)
     """Provenance as plain data: randomisation table, manner, seed, role, version."""
     action_meaning: str = ACTION_MEANING
+    workcell: str = ALOHA
+    """Name or table of the workcell."""
 
     @classmethod
     def of(cls, env: BatchEnv, task: str, **meta: Any) -> "Header":
@@ -73,6 +76,7 @@ class Header:
             terms=dict(env.task.terms),
             actions=env.workcell.action_names,
             robot=env.workcell.arm.name,
+            workcell=env.task.cell,
             meta={"version": version("regrasp"), "fingerprint": env.fingerprint, **meta},
         )
 
@@ -86,7 +90,8 @@ class Header:
             task: the task.
 
         Raises:
-            InputError: they are of another robot, task, rate or action meaning, or see other things.
+            InputError: they are of another workcell, robot, task, rate or action meaning, or see other
+                things.
         """
         workcell = task.workcell()
         seen = dict(task.terms)
@@ -94,6 +99,7 @@ class Header:
             seen = {name: term for name, term in seen.items() if name in self.terms}
         wanted: dict[str, tuple[Any, Any]] = {
             "task": (self.task, name),
+            "workcell": (Path(self.workcell).stem, workcell.name),
             "robot": (self.robot, workcell.arm.name),
             "rate (Hz)": (round(self.fps, 3), round(1 / task.control_dt_s, 3)),
             "action meaning": (self.action_meaning, ACTION_MEANING),
@@ -180,7 +186,7 @@ class EpisodeWriter:
         write(self._folder, frames)
         terms = {n: {"unit": unit, "shape": shape} for n, (unit, shape) in header.terms.items()}
         head = {"format": FORMAT, "task": header.task, "terms": terms, "meta": header.meta}
-        head |= {"action_meaning": header.action_meaning}
+        head |= {"action_meaning": header.action_meaning, "workcell": header.workcell}
         write_json(self._folder / HEADER, head)
 
 
@@ -219,6 +225,11 @@ class Episodes:
     def task(self) -> str:
         """The task's name."""
         return self.header.task
+
+    @property
+    def workcell(self) -> str:
+        """Name or table of the workcell."""
+        return self.header.workcell
 
     @property
     def fps(self) -> float:
@@ -332,8 +343,8 @@ def _header(head: dict[str, Any], frames: Frames) -> Header:
         raise ValueError("it does not say which episodes succeeded")
     actions = frames.names[ACTION] or tuple(map(str, range(frames.values[ACTION].shape[1])))
     meaning = str(head.get("action_meaning", ACTION_MEANING))
-    meta = dict(head["meta"])
-    return Header(str(head["task"]), frames.fps, terms, actions, frames.robot, meta, meaning)
+    meta, cell = dict(head["meta"]), str(head.get("workcell", ALOHA))
+    return Header(str(head["task"]), frames.fps, terms, actions, frames.robot, meta, meaning, cell)
 
 
 def _check(episode: Episode, header: Header, number: int) -> None:

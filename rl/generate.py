@@ -138,7 +138,8 @@ class Follower:
         Raises:
             InputError: in none of them a hand takes an object.
         """
-        self._name, self._task = episodes.task, load_task(episodes.task)
+        self._task = load_task(episodes.task, episodes.workcell)
+        self._table = randomizer_for(episodes.task, "table", episodes.workcell)
         self.manner, self._fastest = manner, fastest
         workcell = self._task.workcell()
         self.reach = {side: Reach(workcell, side) for side in SIDES}
@@ -149,7 +150,7 @@ class Follower:
         for side, grip in zip(SIDES, workcell.gripper_columns, strict=True):
             self._columns[side] = np.arange(first, grip)
             first = grip + 1
-        self._same = symmetries(episodes.task)
+        self._same = symmetries(episodes.task, episodes.workcell)
         rows = int(np.max(episodes.lengths))
         env = BatchEnv(self._task, rows, autoreset=AutoresetMode.DISABLED)
         read = [self._read(episodes, number, env) for number in range(len(episodes))]
@@ -213,7 +214,7 @@ class Follower:
         env = BatchEnv(
             self._task,
             tries,
-            randomizer=randomizer_for(self._name, "table"),
+            randomizer=self._table,
             autoreset=AutoresetMode.DISABLED,
         )
         keys = np.asarray(episode_keys(seed, ROLE, FIRST_PROBE, tries))
@@ -447,7 +448,8 @@ def generate(
     if config.probes:
         follower.probe(config.probes, config.seed, lambda text: progress(0, config.episodes, text))
         origin["aims_m"] = [shown.aims.round(5).tolist() for shown in follower.shown]
-    demonstrate(episodes.task, path, wanted, progress, expert=follower, meta={"generated": origin})
+    how = {"expert": follower, "meta": {"generated": origin}, "workcell": episodes.workcell}
+    demonstrate(episodes.task, path, wanted, progress, **how)
     return Episodes.open(path)
 
 

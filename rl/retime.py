@@ -256,9 +256,9 @@ def fastest(episodes: Episodes, share: float) -> Int[np.ndarray, " kept"]:
 
 def _env(episodes: Episodes, rows: int) -> BatchEnv:
     return BatchEnv(
-        load_task(episodes.task),
+        load_task(episodes.task, episodes.workcell),
         rows,
-        randomizer=randomizer_for(episodes.task, "table"),
+        randomizer=randomizer_for(episodes.task, "table", episodes.workcell),
         autoreset=AutoresetMode.DISABLED,
     )
 

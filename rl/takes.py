@@ -12,9 +12,8 @@ from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
-from regrasp.assets import SIDES
+from regrasp.assets import ALOHA, SIDES
 from regrasp.envs import BatchEnv, episode_keys, load_task
-from regrasp.randomization import randomizer_for
 
 MOVED_M = 0.01
 """An object this far from its start has been moved."""
@@ -152,13 +151,12 @@ def touches(
     return found
 
 
-def symmetries(task: str) -> dict[str, Float[np.ndarray, "_ 3 3"]]:
+def symmetries(task: str, workcell: str = ALOHA) -> dict[str, Float[np.ndarray, "_ 3 3"]]:
     """Object -> the turns of a cube about its own axes after which the task observes the same."""
     turns = Rotation.create_group("O")
     env = BatchEnv(
-        load_task(task),
+        load_task(task, workcell),
         len(turns),
-        randomizer=randomizer_for(task, "nominal"),
         autoreset=AutoresetMode.DISABLED,
     )
     keys = np.repeat(np.asarray(episode_keys(0, "demonstrate", 0, 1)), len(turns), axis=0)

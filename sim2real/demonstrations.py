@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from regrasp.assets import ALOHA
 from regrasp.envs import Task, load_task
 from regrasp.errors import InputError
 from regrasp.rl.aloha_write import FILE, AlohaEpisode
@@ -23,7 +24,7 @@ EVEN = 0.01
 """Stamps this share of a control period off its steps are taken to be on them."""
 
 
-def to_episodes(logs: Sequence[Log], task: str, path: str | Path) -> Header:
+def to_episodes(logs: Sequence[Log], task: str, path: str | Path, workcell: str = ALOHA) -> Header:
     """Write logs of two arms as demonstrations of a task, to be cloned by `regrasp clone --data`.
 
     Observations are what the logs measured, resampled to the task's control steps; the last command is
@@ -34,6 +35,7 @@ def to_episodes(logs: Sequence[Log], task: str, path: str | Path) -> Header:
         logs: episodes, each of both arms; an episode that was kept counts as a success.
         task: the task that they are of.
         path: folder to write.
+        workcell: whose arms were recorded.
 
     Returns:
         The header that was written.
@@ -41,16 +43,17 @@ def to_episodes(logs: Sequence[Log], task: str, path: str | Path) -> Header:
     Raises:
         InputError: there are none, or a log is of other arms.
     """
-    found = load_task(task)
-    workcell = found.workcell()
+    found = load_task(task, workcell)
+    cell = found.workcell()
     known = {name for name in found.terms if all(name in log.observed for log in logs)}
     terms = {name: found.terms[name] for name in found.terms if name in known.union(GIVEN)}
     header = Header(
         task=task,
         fps=round(1 / found.control_dt_s, 6),
         terms=terms,
-        actions=workcell.action_names,
-        robot=workcell.arm.name,
+        actions=cell.action_names,
+        robot=cell.arm.name,
+        workcell=workcell,
         meta={
             "recorded": True,
             "sources": [log.source for log in logs],

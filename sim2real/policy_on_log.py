@@ -17,7 +17,7 @@ from jaxtyping import Float
 from regrasp.assets import Workcell
 from regrasp.envs import load_task
 from regrasp.errors import InputError
-from regrasp.rl.bundle import load_bundle
+from regrasp.rl.bundle import load_bundle, workcell_of
 from regrasp.rl.runner import Runner
 from regrasp.sim2real.demonstrations import check_arms, given_terms, paced
 from regrasp.sim2real.log import Log, Refused
@@ -95,7 +95,7 @@ def robot_of(runner: Runner) -> Robot:
         raise InputError(
             "the bundle's policy.json says no task, rate_hz or action names: export the policy again"
         )
-    workcell = load_task(name).workcell()  # type: ignore[arg-type]
+    workcell = load_task(name, workcell_of(runner)).workcell()  # type: ignore[arg-type]
     if tuple(names) != workcell.action_names:
         raise InputError(
             f"the bundle commands {', '.join(map(str, names))}, {name} has "

@@ -367,7 +367,7 @@ def test_without_pictures_a_run_goes_on_if_it_is_told_to(
 def test_an_interruption_is_one_line_and_its_own_code(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("regrasp.road.demonstrate", interrupted)

@@ -6,8 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
+import regrasp
 from regrasp.assets import load_arm
+from regrasp.envs import episode_keys
+from regrasp.errors import InputError
+from regrasp.rl.demonstrate import seeds
+from regrasp.rl.experts import load_expert
 from regrasp.sim2real import replay
 from regrasp.sim2real.log import Refused
 
@@ -61,3 +67,31 @@ def test_add_a_log_format(tmp_path: Path):
     (refused,) = names["read"](path, arm)
     assert isinstance(refused, Refused)
     assert "cmd.shoulder_lift" in refused.reason
+
+
+def test_add_an_arm():
+    """The small arm is taught to do the task by the teacher of all others."""
+    names = played("add-an-arm.md")
+    file = str(names["folder"] / "crane.json")
+    assert names["env"].single_action_space.shape == (12,)
+    env = regrasp.make("transfer_cube", 2, workcell=file, autoreset=AutoresetMode.DISABLED)
+    keys = np.asarray(episode_keys(0, "demonstrate", 0, 2))
+    expert, success = load_expert("transfer_cube", "flawless", env.task), np.zeros(2, bool)
+    env.begin(keys)
+    expert.start(env.view(), seeds(keys))
+    moment = env.take()
+    for step in range(env.horizon):
+        success |= env.step(expert.act(step, env.view()))[-1]["success"]
+    assert success.all()
+    env.restore(moment)
+    assert np.array_equal(env.take().row, moment.row)
+    with pytest.raises(InputError, match="crane cannot do 'hand_over'"):
+        regrasp.make("hand_over", workcell=file)
+
+
+def test_look_into_a_simulation():
+    names = played("look-into-a-simulation.md")
+    show, ghosts = names["show"], names["ghosts"]
+    assert (show.step, ghosts.step) == (20, 40)
+    assert ghosts.spread_m > 0
+    assert show.numbers["cube mass"] == 2

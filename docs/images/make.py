@@ -1,8 +1,8 @@
-"""Draws the README's pictures: the workcell in the middle of a hand-over, and every task at work.
+"""Draws the README's pictures: each workcell in the middle of a hand-over, and every task at work.
 
     python docs/images/make.py
 
-The scripted experts play an episode each; the first picture is taken when both grippers have the cube.
+The scripted experts play an episode each; those of the workcells are taken when both grippers have the cube.
 """
 
 from pathlib import Path
@@ -17,7 +17,11 @@ from regrasp.envs.render import Camera
 from regrasp.rl.demonstrate import seeds
 from regrasp.rl.experts import load_expert
 
-OUT = Path(__file__).with_name("handover.png")
+OUT = {
+    "aloha": Path(__file__).with_name("handover.png"),
+    "so101": Path(__file__).with_name("so101.png"),
+}
+"""A picture of each workcell."""
 TASKS_OUT = Path(__file__).with_name("tasks.png")
 MOMENTS_S = {
     "transfer_cube": (1.5, 5.0),
@@ -36,12 +40,13 @@ WAIT_STEPS = 12
 
 
 def main() -> None:
-    env = regrasp.make("transfer_cube", 1, role="demonstrate")
-    play_to_handover(env)
-    with Camera(env, None, *DRAWN) as camera:
-        picture = Image.fromarray(camera.frame(0))
-    picture.resize(SHOWN, Image.Resampling.LANCZOS).save(OUT, optimize=True)
-    print(f"{OUT} ({OUT.stat().st_size} bytes)")
+    for workcell, out in OUT.items():
+        env = regrasp.make("transfer_cube", 1, role="demonstrate", workcell=workcell)
+        play_to_handover(env)
+        with Camera(env, None, *DRAWN) as camera:
+            picture = Image.fromarray(camera.frame(0))
+        picture.resize(SHOWN, Image.Resampling.LANCZOS).save(out, optimize=True)
+        print(f"{out} ({out.stat().st_size} bytes)")
     draw_tasks()
 
 
@@ -69,7 +74,7 @@ def draw_tasks() -> None:
 def play_to_handover(env: BatchEnv) -> None:
     """Leave the environment's one row with both grippers on the cube."""
     keys = np.asarray(episode_keys(0, "demonstrate", 0, 1))
-    expert = load_expert("transfer_cube", "flawless")
+    expert = load_expert("transfer_cube", "flawless", env.task)
     env.begin(keys)
     expert.start(env.view(), seeds(keys))
     touched = 0

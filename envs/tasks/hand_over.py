@@ -13,13 +13,15 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from regrasp.assets import SIDES
+from regrasp.assets import SIDES, Workcell
 from regrasp.assets.objects import add_contact_sensor
 from regrasp.envs.task import Initial, Task
 from regrasp.envs.tasks.parts import (
     BAR_SYMMETRIES,
     RESTING_M,
     TABLE_TOP_M,
+    fingers,
+    hand,
     matrix,
     nearest_symmetric,
     six,
@@ -32,21 +34,21 @@ from regrasp.envs.tasks.parts import (
 from regrasp.envs.view import View, Watch
 from regrasp.errors import check_positive, check_within
 
-REACH_M = 0.816
-"""How far from its base, horizontally, a gripper gets at the height of the table: the shoulder's axis is
-0.826 m from the gripper site of a straight arm, and 0.147 m above the table."""
 WAITING, LIFTED, SHARED, PASSED, SET_DOWN = range(5)
 """Stages of a hand-over: see `HandOver.update`."""
 _FLAT = np.cos(0.05)
 """A bar lies flat if a side of it faces up this much: within 3 degrees."""
-_FINGERS = tuple(f"{f}_{part}" for f in SIDES for part in ("tip", "finger_2"))
-_HAND = (*_FINGERS, "left_finger_1", "right_finger_1", "gripper_1", "gripper_2", "gripper_3")
-HANDS = {
-    "left": tuple(f"left/{part}" for part in _HAND),
-    "right": tuple(f"right/{part}" for part in _FINGERS),
-}
-"""Geoms whose contacts with the bar are watched. All of the left hand, which may not lie on the bar in the
-end; of the right one, which cannot get more than a finger tip to the goal, what it holds with."""
+SPARE_M = 0.02
+"""How far beyond the other arm's reach the bar starts, and the goal lies."""
+
+
+def watched(cell: Workcell, side: str) -> tuple[str, ...]:
+    """Geoms whose contacts with the bar are watched.
+
+    All of the left hand, which may not lie on the bar in the end; of the right one, which cannot get more
+    than a finger tip to the goal, what it holds with.
+    """
+    return hand(cell, side) if side == "left" else fingers(cell, side)
 
 
 class HandOverCarry(NamedTuple):
@@ -101,10 +103,7 @@ class HandOver(Task):
     low_m: float = -0.1
     """Failure: the bar below this height (it fell off the table)."""
 
-    terms: ClassVar = {
-        "joint_pos": ("rad", (12,)),
-        "gripper": ("1", (2,)),
-        "target": ("1", (14,)),
+    seen: ClassVar = {
         "bar_pos": ("m", (3,)),
         "bar_rot": ("rot", (6,)),
         "goal_pos": ("m", (2,)),
@@ -113,14 +112,20 @@ class HandOver(Task):
     def __post_init__(self) -> None:
         above_zero = ("horizon_s", "mass_kg", "goal_radius_m", "pass_s", "rest_s")
         check_positive(self, (*above_zero, "still_m_s", "still_rad_s"))
-        # A hand takes each end, between fingers that open to 58 mm.
+        # A hand takes each end, between fingers that need some room beside it.
+        cell = self.workcell()
         check_within(self, ("bar_length_m",), 0.1, 0.14)
-        check_within(self, ("bar_width_m",), 0.02, 0.045)
+        check_within(self, ("bar_width_m",), 0.02, cell.arm.hand.opens_m - 0.013)
         check_within(self, ("aloft_m",), 0.002, 0.05)
-        # At least 2 cm out of the other arm's reach, and the whole bar on the table.
-        check_within(self, ("start_x_m",), 0.35, 0.48)
-        check_within(self, ("goal_x_m",), -0.48, -0.35)
-        check_within(self, ("start_y_m", "goal_y_m"), -0.3, -0.2)
+        # The whole bar on the table, in front of the base, and beyond the other arm's reach.
+        half_x, half_y = cell.table_half_m
+        front = cell.stand_m[1] - self.bar_length_m - 0.06
+        check_within(self, ("start_y_m", "goal_y_m"), self.bar_length_m / 2 - half_y - 1e-9, front)
+        for name, ys, sign in (("start", self.start_y_m, 1), ("goal", self.goal_y_m, -1)):
+            beside = cell.stand_m[1] - max(ys)
+            first = np.sqrt((cell.reach_m + SPARE_M) ** 2 - beside**2) - cell.stand_m[0]
+            ends = sorted((sign * first, sign * (half_x - self.bar_length_m)))
+            check_within(self, (f"{name}_x_m",), *ends)
         check_within(self, ("start_yaw_rad",), 0.7, 1.9)
 
     def scene(self) -> mujoco.MjSpec:
@@ -134,7 +139,7 @@ class HandOver(Task):
         geom.friction = (0.8, 0.005, 0.0001)
         self._add_goal(spec)
         for side in SIDES:
-            for part in HANDS[side]:
+            for part in watched(self.workcell(), side):
                 add_contact_sensor(spec, f"bar-{part}", "bar", part, normal=part in tips(side))
         for name, kind in (
             ("bar_velocity", mujoco.mjtSensor.mjSENS_FRAMELINVEL),
@@ -170,7 +175,8 @@ class HandOver(Task):
     def update(self, view: View, carry: HandOverCarry) -> HandOverCarry:
         """Each stage follows the one before it; what breaks the hand-over sends it back."""
         left, right = (squeezed(view, "bar", side) for side in SIDES)
-        by_left, by_right = (touched(view, "bar", HANDS[side]) for side in SIDES)
+        cell = self.workcell()
+        by_left, by_right = (touched(view, "bar", watched(cell, side)) for side in SIDES)
         aloft, stage = self._aloft(view), carry.stage
         alone_s = jnp.where(aloft & left & ~by_right, carry.alone_s + self.control_dt_s, 0.0)
         # Before it has been passed the bar may not come down; afterwards it may, in the left hand and without

@@ -113,10 +113,7 @@ class LiftPot(Task):
     low_m: float = -0.1
     """Failure: the pot below this height (it fell off the table)."""
 
-    terms: ClassVar = {
-        "joint_pos": ("rad", (12,)),
-        "gripper": ("1", (2,)),
-        "target": ("1", (14,)),
+    seen: ClassVar = {
         "pot_pos": ("m", (3,)),
         "pot_rot": ("rot", (6,)),
         "balls_pos": ("m", (3,)),

@@ -7,7 +7,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from regrasp.assets.workcell import TABLE_TOP_M
+from regrasp.assets.surroundings import TABLE_TOP_M
+from regrasp.assets.workcell import Workcell
 from regrasp.envs.view import View
 
 RESTING_M = TABLE_TOP_M - 1e-4
@@ -24,7 +25,18 @@ def tips(side: str) -> tuple[str, str]:
 
 def solid(spec: mujoco.MjSpec, side: str) -> list[str]:
     """The colliding geoms of one arm."""
-    return [g.name for g in spec.geoms if g.name.startswith(f"{side}/")]
+    own = [g for g in spec.geoms if g.name.startswith(f"{side}/")]
+    return [g.name for g in own if g.contype or g.conaffinity]
+
+
+def fingers(cell: Workcell, side: str) -> tuple[str, ...]:
+    """The geoms with which an arm holds things, its tips included."""
+    return tuple(f"{side}/{name}" for name in cell.arm.hand.fingers)
+
+
+def hand(cell: Workcell, side: str) -> tuple[str, ...]:
+    """All geoms of an arm's hand on which a thing may lie."""
+    return (*fingers(cell, side), *(f"{side}/{name}" for name in cell.arm.hand.palm))
 
 
 def touched(view: View, geom: str, others: tuple[str, ...]) -> Bool[Array, ""]:
@@ -47,9 +59,11 @@ def squeezed(view: View, geom: str, side: str, opposite: float = OPPOSITE) -> Bo
     return (first[0] > 0) & (second[0] > 0) & (first[1:] @ second[1:] < opposite)
 
 
-def split(joint_pos: Float[Array, "14"]) -> tuple[Float[Array, "12"], Float[Array, "2"]]:
-    """Arm joints and gripper openings of an action-ordered vector."""
-    return jnp.concatenate([joint_pos[:6], joint_pos[7:13]]), joint_pos[jnp.array([6, 13])]
+def split(joint_pos: Float[Array, " action"]) -> tuple[Float[Array, " arms"], Float[Array, "2"]]:
+    """Arm joints and gripper openings of an action-ordered vector: each arm's gripper is its last entry."""
+    each = joint_pos.shape[0] // 2
+    arms = jnp.concatenate([joint_pos[: each - 1], joint_pos[each:-1]])
+    return arms, joint_pos[jnp.array([each - 1, 2 * each - 1])]
 
 
 def matrix(quat: Float[Array, "4"]) -> Float[Array, "3 3"]:

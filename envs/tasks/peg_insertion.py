@@ -94,10 +94,7 @@ class PegInsertion(Task):
     low_m: float = -0.1
     """Failure: peg or socket below this height (it fell off the table)."""
 
-    terms: ClassVar = {
-        "joint_pos": ("rad", (12,)),
-        "gripper": ("1", (2,)),
-        "target": ("1", (14,)),
+    seen: ClassVar = {
         "peg_pos": ("m", (3,)),
         "peg_rot": ("rot", (6,)),
         "socket_pos": ("m", (3,)),

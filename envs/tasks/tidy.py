@@ -72,10 +72,7 @@ class Tidy(Task):
     low_m: float = -0.1
     """Failure: something below this height (it fell off the table)."""
 
-    terms: ClassVar = {
-        "joint_pos": ("rad", (12,)),
-        "gripper": ("1", (2,)),
-        "target": ("1", (14,)),
+    seen: ClassVar = {
         "thing_pos": ("m", (3 * len(THINGS),)),
         "thing_rot": ("rot", (6 * len(THINGS),)),
         "placed": ("1", (len(THINGS),)),

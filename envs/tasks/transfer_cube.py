@@ -58,10 +58,7 @@ class TransferCube(Task):
     low_m: float = -0.1
     """Failure: the cube below this height (it fell off the table)."""
 
-    terms: ClassVar = {
-        "joint_pos": ("rad", (12,)),
-        "gripper": ("1", (2,)),
-        "target": ("1", (14,)),
+    seen: ClassVar = {
         "cube_pos": ("m", (3,)),
         "cube_rot": ("rot", (6,)),
     }

@@ -1,5 +1,7 @@
 """Inverse kinematics of one arm of a workcell, by mink."""
 
+from typing import Any
+
 import mink
 import mujoco
 import numpy as np
@@ -38,14 +40,18 @@ class Reach:
         spec.delete(spec.body(f"{other}/{spec_root(workcell)}"))
         self._model = spec.compile()
         self._configuration = mink.Configuration(self._model)
+        # An arm of fewer than six joints cannot turn its hand every way: there its place matters more.
+        turn = 0.2 if len(workcell.arm.joints) > 6 else 0.03
         self._gripper = mink.FrameTask(
-            f"{side}/gripper", "site", position_cost=1.0, orientation_cost=0.2, lm_damping=1e-4
+            f"{side}/gripper", "site", position_cost=1.0, orientation_cost=turn, lm_damping=1e-4
         )
         self._posture = mink.PostureTask(self._model, cost=1e-4)
         self._limits = [mink.ConfigurationLimit(self._model)]
         joints = [self._model.joint(f"{side}/{name}") for name in workcell.arm.joint_names[:-1]]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._dofs = np.array([joint.dofadr[0] for joint in joints])
+        self._first = f"{side}/{workcell.arm.joint_names[0]}"
+        self._ahead_rad = 0.0 if side == "left" else np.pi
         self._kp = np.array([joint.servo.kp for joint in workcell.arm.joints[:-1]])
         self._home = np.array(self._model.qpos0)
         for name, position in workcell.home_qpos().items():
@@ -53,7 +59,7 @@ class Reach:
                 self._home[self._model.joint(name).qposadr[0]] = position
 
     @property
-    def home(self) -> Float[np.ndarray, "6"]:
+    def home(self) -> Float[np.ndarray, " joints"]:
         """Joint angles at home (rad)."""
         return self._home[self._qpos]
 
@@ -61,8 +67,8 @@ class Reach:
         self,
         position: Float[np.ndarray, "3"],
         rotation: Float[np.ndarray, "3 3"],
-        near: Float[np.ndarray, "6"],
-    ) -> tuple[Float[np.ndarray, "6"], float]:
+        near: Float[np.ndarray, " joints"],
+    ) -> tuple[Float[np.ndarray, " joints"], float]:
         """Joint angles that put the gripper site at a pose of the world frame.
 
         Args:
@@ -80,8 +86,16 @@ class Reach:
             near, _ = self._solve(where, between(turn, rotation, share), near)
         return self._solve(position, rotation, near)
 
+    def facing(self, spot: Float[Any, "_"]) -> float:
+        """The angle of the arm's first joint at which it faces a spot (m; its height does not matter)."""
+        self._configuration.update(self._home)
+        joint = self._configuration.data.joint(self._first)
+        away = np.asarray(spot)[:2] - joint.xanchor[:2]
+        angle = np.arctan2(away[1], away[0]) - self._ahead_rad
+        return float(np.sign(joint.xaxis[2]) * ((angle + np.pi) % (2 * np.pi) - np.pi))
+
     def place(
-        self, angles: Float[np.ndarray, "6"]
+        self, angles: Float[np.ndarray, " joints"]
     ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
         """Where the gripper site is at these angles: position (m) and axes as columns."""
         q = self._home.copy()
@@ -115,7 +129,7 @@ class Reach:
         error = float(np.linalg.norm(self._gripper.compute_error(self._configuration)[:3]))
         return self._configuration.q[self._qpos].copy(), error
 
-    def command(self, angles: Float[np.ndarray, "6"]) -> Float[np.ndarray, "6"]:
+    def command(self, angles: Float[np.ndarray, " joints"]) -> Float[np.ndarray, " joints"]:
         """The servo targets under which the nominal arm rests at these angles: gravity makes it sag."""
         q = self._home.copy()
         q[self._qpos] = angles

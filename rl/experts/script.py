@@ -51,13 +51,18 @@ FLAWLESS = Manner(0.0, 0.0, 0.0, 0.0, 0.0)
 class Pose(NamedTuple):
     """Where one arm should be."""
 
-    angles: Float[np.ndarray, "6"]
+    angles: Float[np.ndarray, " joints"]
     """Joint angles (rad)."""
-    extra: Float[np.ndarray, "6"]
+    extra: Float[np.ndarray, " joints"]
     """What the command needs on top for the nominal arm to rest there against gravity (rad)."""
 
 
-OVER = Pose(np.array([0.0, 0.0, 0.45, 0.0, 1.15, 0.0]), np.zeros(6))
+def from_angles(angles: Sequence[float] | Float[np.ndarray, " joints"]) -> Pose:
+    """A pose to start a search from (rad)."""
+    return Pose(np.array(angles, float), np.zeros(len(angles)))
+
+
+OVER = from_angles((0.0, 0.0, 0.45, 0.0, 1.15, 0.0))
 """A hand pointing down at the table, to search from for a grasp. At home the wrist is straight: from there
 the search turns it over one way or the other by chance, which no learner can imitate."""
 
@@ -116,7 +121,7 @@ class Row:
         """A random error of a grasp (m)."""
         return self.rng.normal(0, 1, 3) * self._expert.manner.slip_m
 
-    def bound(self, side: str) -> Float[np.ndarray, "6"]:
+    def bound(self, side: str) -> Float[np.ndarray, " joints"]:
         """Joint angles at which an arm's present move ends (rad)."""
         return self._expert.bound(self._index, side)
 
@@ -154,13 +159,13 @@ class Row:
     ) -> list[Pose]:
         """Poses along the straight line from where the arm is bound now to somewhere else."""
         reach = self._expert.reach[side]
-        near = Pose(self.bound(side), np.zeros(6))
-        start, turn = reach.place(near.angles)
+        last = from_angles(self.bound(side))
+        start, turn = reach.place(last.angles)
         poses: list[Pose] = []
         for share in np.arange(1, points + 1) / points:
             where = start + share * (np.asarray(position, float) - start)
-            near = self.pose(side, where, between(turn, rotation, share), near)
-            poses.append(near)
+            last = self.pose(side, where, between(turn, rotation, share), last)
+            poses.append(last)
         return poses
 
 
@@ -173,11 +178,13 @@ class ScriptedExpert(ABC):
 
     def __init__(self, task: Task, manner: Manner = HUMAN):
         self.task, self.manner = task, manner
+        cell = task.workcell()
         # A damped servo trails a moving target by damping / kp seconds; the command runs ahead by as much.
-        servos = [joint.servo for joint in task.workcell().arm.joints[:-1]]
+        servos = [joint.servo for joint in cell.arm.joints[:-1]]
         self._lead = np.array([*(s.damping / s.kp for s in servos), 0.0] * 2)
-        self._arms = {"left": slice(0, 6), "right": slice(7, 13)}
-        self._grips = dict(zip(SIDES, task.workcell().gripper_columns, strict=True))
+        self._size = cell.action_size
+        self._grips = dict(zip(SIDES, cell.gripper_columns, strict=True))
+        self._arms = {side: slice(end - len(servos), end) for side, end in self._grips.items()}
 
     @abstractmethod
     def script(self, row: Row) -> Iterator[Move]:
@@ -197,18 +204,19 @@ class ScriptedExpert(ABC):
         """
         rows = len(seeds)
         self.step, self.seen = 0, view
-        home = np.zeros((2, 14))
+        home = np.zeros((2, self._size))
         for side in SIDES:
             angles = self.reach[side].home
             home[:, self._arms[side]] = angles, self.reach[side].command(angles) - angles
             home[0, self._grips[side]] = np.asarray(view.joint_pos)[0, self._grips[side]]
-        self._path = np.broadcast_to(home, (rows, KNOTS, 2, 14)).copy()
+        self._path = np.broadcast_to(home, (rows, KNOTS, 2, self._size)).copy()
         self._began, self._steps = np.zeros(rows), np.zeros(rows)
-        self._watched = np.zeros((rows, 14), bool)
+        self._watched = np.zeros((rows, self._size), bool)
         self._where = self._path[:, -1, 0].copy()
-        self._correction = np.zeros((rows, 14))
+        self._correction = np.zeros((rows, self._size))
         scripts = [Row(self, i, int(seed)) for i, seed in enumerate(seeds)]
-        tremble = np.stack([smooth_noise(row.rng, self._horizon, 12) for row in scripts])
+        joints = self._size - len(SIDES)
+        tremble = np.stack([smooth_noise(row.rng, self._horizon, joints) for row in scripts])
         self._tremble = tremble * self.manner.tremble_rad
         self._paces = [row.pace for row in scripts]
         self._scripts: list[Iterator[Move] | None] = [self.script(row) for row in scripts]
@@ -224,10 +232,10 @@ class ScriptedExpert(ABC):
         still = np.maximum(np.abs(velocity), np.abs(np.asarray(view.joint_vel))) < STILL_RAD_S
         error = np.where(still & self._watched, planned - np.asarray(view.joint_pos), 0)
         self._correction += CORRECTION_PER_S * self.task.control_dt_s * error
-        extra[:, np.r_[0:6, 7:13]] += self._tremble[:, min(step, self._horizon - 1)]
+        extra[:, np.r_[*self._arms.values()]] += self._tremble[:, min(step, self._horizon - 1)]
         return (planned + extra + self._lead * velocity + self._correction).astype(np.float32)
 
-    def bound(self, row: int, side: str) -> Float[np.ndarray, "6"]:
+    def bound(self, row: int, side: str) -> Float[np.ndarray, " joints"]:
         """Joint angles at which a row's present move ends (rad)."""
         return self._path[row, -1, 0, self._arms[side]].copy()
 
@@ -260,7 +268,7 @@ class ScriptedExpert(ABC):
                 knots = np.stack([path[0, :, self._arms[side]].T.ravel(), *map(_flat, ends)])
                 i = np.linspace(0, 1, len(knots))
                 spread = np.stack([np.interp(share, i, k) for k in knots.T], axis=1)
-                path[:, :, self._arms[side]] = spread.reshape(KNOTS, 6, 2).transpose(0, 2, 1)
+                path[:, :, self._arms[side]] = spread.reshape(KNOTS, -1, 2).transpose(0, 2, 1)
             grip = getattr(move, f"{side}_grip")
             if grip is not None:
                 column = self._grips[side]

@@ -99,7 +99,8 @@ def read(path: Path, arm: Arm | None, config: ReadConfig = ReadConfig()) -> Iter
     ]
     if arm.name != "viperx300s":
         raise InputError(
-            f"{path}: poses need a workcell, which {arm.name} has none of: choose --arm viperx300s"
+            f"{path}: poses are followed by the arms of ALOHA alone, not by {arm.name}: choose --arm "
+            "viperx300s"
         )
     reaches = [_reach(arm, side) for side in SIDES[: len(hands)]]
     for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):

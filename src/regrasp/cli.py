@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from regrasp.assets import ALOHA
+from regrasp.cli_looking import video, view
 from regrasp.cli_recordings import coverage, film, fit, gap, identify, logs, open_loop
 from regrasp.envs.certify import CertifyConfig
 from regrasp.errors import InputError, unknown
@@ -32,6 +34,7 @@ Task = tyro.conf.Positional[str]
 def demos(
     task: Task,
     config: Flat[DemonstrateConfig] = DemonstrateConfig(),
+    workcell: str = ALOHA,
     folder: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -40,10 +43,11 @@ def demos(
     Args:
         task: Name of the task, such as transfer_cube.
         config: How many, and of what.
-        folder: Folder of the run; by default runs/TASK-SEED.
+        workcell: Whose arms do it: aloha, so101, or the file of a table.
+        folder: Folder of the run; by default runs/TASK-SEED, or runs/TASK-WORKCELL-SEED.
         json: Print one JSON document on stdout, everything else on stderr.
     """
-    with _road(task, config.seed, folder) as road:
+    with _road(task, config.seed, workcell, folder) as road:
         episodes = road.demos(config)
     answer(json, episodes.meta["demonstrations"], str(episodes))
 
@@ -51,6 +55,7 @@ def demos(
 def retime(
     task: Task,
     config: Flat[RetimeConfig] = RetimeConfig(),
+    workcell: str = ALOHA,
     folder: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -59,10 +64,11 @@ def retime(
     Args:
         task: Name of the task, such as transfer_cube.
         config: How.
-        folder: Folder of the run; by default runs/TASK-SEED.
+        workcell: Whose arms do it: aloha, so101, or the file of a table.
+        folder: Folder of the run; by default runs/TASK-SEED, or runs/TASK-WORKCELL-SEED.
         json: Print one JSON document on stdout, everything else on stderr.
     """
-    with _road(task, config.seed, folder) as road:
+    with _road(task, config.seed, workcell, folder) as road:
         before, episodes = road.shown(), road.retime(config)
     shown_s, faster_s = (float(np.median(e.lengths)) / e.fps for e in (before, episodes))
     found = {"episodes": len(episodes), "of": len(before)}
@@ -73,6 +79,7 @@ def retime(
 def generate(
     task: Task,
     config: Flat[GenerateConfig] = GenerateConfig(),
+    workcell: str = ALOHA,
     folder: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -81,10 +88,11 @@ def generate(
     Args:
         task: Name of the task, such as transfer_cube.
         config: How many.
-        folder: Folder of the run; by default runs/TASK-SEED.
+        workcell: Whose arms do it: aloha, so101, or the file of a table.
+        folder: Folder of the run; by default runs/TASK-SEED, or runs/TASK-WORKCELL-SEED.
         json: Print one JSON document on stdout, everything else on stderr.
     """
-    with _road(task, config.seed, folder) as road:
+    with _road(task, config.seed, workcell, folder) as road:
         before, episodes = road.shown(), road.generate(config)
     found = episodes.meta["demonstrations"]
     rate = f"{found['rate']:.0%} of {found['attempts']} tries succeeded"
@@ -94,6 +102,7 @@ def generate(
 def clone(
     task: Task,
     config: Flat[CloneConfig] = CloneConfig(),
+    workcell: str = ALOHA,
     folder: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -102,10 +111,11 @@ def clone(
     Args:
         task: Name of the task, such as transfer_cube.
         config: How.
-        folder: Folder of the run; by default runs/TASK-SEED.
+        workcell: Whose arms do it: aloha, so101, or the file of a table.
+        folder: Folder of the run; by default runs/TASK-SEED, or runs/TASK-WORKCELL-SEED.
         json: Print one JSON document on stdout, everything else on stderr.
     """
-    with _road(task, config.seed, folder) as road:
+    with _road(task, config.seed, workcell, folder) as road:
         road.clone(config)
     _tell_path(json, road.folder / "clone" / "params.npz")
 
@@ -114,6 +124,7 @@ def improve(
     task: Task,
     config: Flat[ImproveConfig] = ImproveConfig(),
     start: Path | None = None,
+    workcell: str = ALOHA,
     folder: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -124,10 +135,11 @@ def improve(
         config: How.
         start: Folder of another run, whose improved policy is improved further in this one, as if it had
             been cloned: perhaps at another pace.
-        folder: Folder of the run; by default runs/TASK-SEED.
+        workcell: Whose arms do it: aloha, so101, or the file of a table.
+        folder: Folder of the run; by default runs/TASK-SEED, or runs/TASK-WORKCELL-SEED.
         json: Print one JSON document on stdout, everything else on stderr.
     """
-    with _road(task, config.seed, folder) as road:
+    with _road(task, config.seed, workcell, folder) as road:
         road.improve(config, start)
     _tell_path(json, road.folder / "improve" / "params.npz")
 
@@ -158,6 +170,7 @@ def export(
     task: Task,
     seed: int = 0,
     config: Flat[ExportConfig] = ExportConfig(),
+    workcell: str = ALOHA,
     folder: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -167,10 +180,11 @@ def export(
         task: Name of the task, such as transfer_cube.
         seed: Of the run.
         config: How.
-        folder: Folder of the run; by default runs/TASK-SEED.
+        workcell: Whose arms do it: aloha, so101, or the file of a table.
+        folder: Folder of the run; by default runs/TASK-SEED, or runs/TASK-WORKCELL-SEED.
         json: Print one JSON document on stdout, everything else on stderr.
     """
-    with _road(task, seed, folder) as road:
+    with _road(task, seed, workcell, folder) as road:
         made = road.export(config)
     answer(
         json,
@@ -182,6 +196,7 @@ def export(
 def eval_(
     bundle: tyro.conf.Positional[str],
     task: str | None = None,
+    workcell: str | None = None,
     episodes: int = 500,
     seed: int = 0,
     randomize: str = "nominal",
@@ -197,6 +212,7 @@ def eval_(
     Args:
         bundle: Folder of a bundle or of a run, or the name of a shipped bundle.
         task: Name of the task; None: the one that the bundle was made for.
+        workcell: Name of the workcell or file of its table; None: the one that the bundle was made for.
         episodes: How many.
         seed: Of the evaluation episodes.
         randomize: nominal, or table (the task's own).
@@ -212,7 +228,7 @@ def eval_(
     config = JudgeConfig(episodes, rows, seed, noise)
     with bars() as progress:
         judged, failed = judge_bundle(
-            bundle, task, randomize, config, play, failures, clips, progress
+            bundle, task, randomize, config, play, failures, clips, progress, workcell
         )
     if failed is None:
         answer(json, judged.to_json(), str(judged))
@@ -220,16 +236,17 @@ def eval_(
         answer(json, {**judged.to_json(), **failed.to_json()}, f"{judged}\n{failed}\n{failures}")
 
 
-def randomization(task: Task, json: bool = False) -> None:
+def randomization(task: Task, workcell: str = ALOHA, json: bool = False) -> None:
     """Print what differs between episodes of a task under randomised physics, and by how much.
 
     Args:
         task: Name of the task, such as transfer_cube.
+        workcell: Whose arms do it: aloha, so101, or the file of a table.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.randomization import table_for
 
-    table = table_for(task)
+    table = table_for(task, workcell)
     answer(json, {"task": task, "rows": table.to_json()}, str(table))
 
 
@@ -261,17 +278,22 @@ def certify(
 
 
 def report(
-    task: Task = "transfer_cube", seed: int = 0, folder: Path | None = None, json: bool = False
+    task: Task = "transfer_cube",
+    seed: int = 0,
+    workcell: str = ALOHA,
+    folder: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Write a run's report: one HTML file that needs nothing else.
 
     Args:
         task: Name of the task, such as transfer_cube.
         seed: Of the run.
-        folder: Folder of the run; by default runs/TASK-SEED.
+        workcell: Whose arms do it: aloha, so101, or the file of a table.
+        folder: Folder of the run; by default runs/TASK-SEED, or runs/TASK-WORKCELL-SEED.
         json: Print one JSON document on stdout, everything else on stderr.
     """
-    with _road(task, seed, folder) as road:
+    with _road(task, seed, workcell, folder) as road:
         path = road.report()
     answer(json, {"report": str(path)}, str(path))
 
@@ -293,6 +315,7 @@ def run(
     task: Task,
     stages: Annotated[Stages, tyro.conf.arg(name="")] = Stages(),
     seed: int = 0,
+    workcell: str = ALOHA,
     folder: Path | None = None,
     video: bool = True,
     json: bool = False,
@@ -305,12 +328,15 @@ def run(
         task: Name of the task, such as transfer_cube.
         stages: Settings of the stages.
         seed: Of everything random.
-        folder: Folder of the run; by default runs/TASK-SEED.
+        workcell: Whose arms do it: aloha, so101, or the file of a table.
+        folder: Folder of the run; by default runs/TASK-SEED, or runs/TASK-WORKCELL-SEED.
         video: Film the policies; --no-video where nothing can be drawn.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     command = f"regrasp run {task} --seed {seed}"
-    with _road(task, seed, folder) as road:
+    if workcell != ALOHA:
+        command += f" --workcell {workcell}"
+    with _road(task, seed, workcell, folder) as road:
         found, path = road.walk(
             demos=replace(stages.demos, seed=seed),
             retime=replace(stages.retime, seed=seed),
@@ -346,6 +372,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "certify": certify,
     "randomization": randomization,
     "report": report,
+    "view": view,
+    "video": video,
 }
 
 
@@ -440,10 +468,11 @@ def _later(verb: Callable[..., None], ready: list[Callable[[], None]]) -> Callab
 
 
 @contextlib.contextmanager
-def _road(task: str, seed: int, folder: Path | None) -> Any:
+def _road(task: str, seed: int, workcell: str, folder: Path | None) -> Any:
     """The run of these, with progress shown."""
+    own = task if workcell == ALOHA else f"{task}-{Path(workcell).stem}"
     with bars() as progress:
-        yield Road(task, seed, folder or Path("runs") / f"{task}-{seed}", progress)
+        yield Road(task, seed, folder or Path("runs") / f"{own}-{seed}", progress, workcell)
 
 
 def _tell_path(json: bool, path: Path) -> None:

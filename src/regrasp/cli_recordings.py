@@ -22,6 +22,7 @@ def logs(
     picture: Path | None = None,
     out: Path | None = None,
     task: str = "",
+    workcell: str = "aloha",
     demos: Path | None = None,
     aloha: Path | None = None,
     json: bool = False,
@@ -35,6 +36,7 @@ def logs(
         picture: Draw them into this file, .png or .svg.
         out: Write the logs as tables in rad and openings into this folder, for `regrasp gap`.
         task: The task that logs of two arms are demonstrations of.
+        workcell: The workcell that they were recorded in.
         demos: Write them as demonstrations into this folder, for `regrasp clone --data`.
         aloha: Write logs of two arms as an ALOHA's HDF5 files into this folder.
         json: Print one JSON document on stdout, everything else on stderr.
@@ -58,7 +60,10 @@ def logs(
     if out:
         written["out"] = [str(path) for path in to_tables(kept, out)]
     if demos:
-        written |= {"demos": str(demos), "lacks": to_episodes(kept, task, demos).meta["lacks"]}
+        written |= {
+            "demos": str(demos),
+            "lacks": to_episodes(kept, task, demos, workcell).meta["lacks"],
+        }
     if aloha:
         written["aloha"] = [str(path) for path in to_aloha(kept, aloha)]
     told = "".join(f"\n{name}: {what}" for name, what in written.items())

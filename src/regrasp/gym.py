@@ -33,6 +33,7 @@ def make(
     threads: int = 0,
     randomize: Any = "nominal",
     observe: str = "state",
+    workcell: str = "aloha",
     seed: int = 0,
     **options: Any,
 ) -> Any:
@@ -46,6 +47,7 @@ def make(
         threads: of the engine; 0: one per core.
         randomize: "nominal", "table" (the task's own), or a `Table`.
         observe: "state": joints and object poses.
+        workcell: whose arms do it: "aloha", "so101", or the file of a table.
         seed: of everything random.
         options: passed on to `BatchEnv`: role, autoreset, executor.
 
@@ -61,8 +63,8 @@ def make(
 
     if observe != "state":
         raise unknown("observation", observe, ["state"])
-    found = load_task(task)
-    randomizer = randomizer_for(task, randomize)
+    found = load_task(task, workcell)
+    randomizer = randomizer_for(task, randomize, workcell)
     return BatchEnv(
         found,
         num_envs,

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from regrasp.envs import BatchEnv, Executor, Snapshot, load_task, role_key
+from regrasp.assets import ALOHA
+from regrasp.envs import BatchEnv, Executor, Snapshot, Task, load_task, role_key
 from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
 from regrasp.files import read_json, whole, write_json
 from regrasp.randomization import randomizer_for
 from regrasp.record import Record, settings_of
-from regrasp.rl.bundle import WEIGHTS, export, load_bundle
+from regrasp.rl.bundle import WEIGHTS, export, load_bundle, workcell_of
 from regrasp.rl.clone import SOURCES, CloneConfig, Samples, clone, policy_for, samples
 from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
@@ -87,9 +88,11 @@ class Road:
     """Of the run itself."""
     progress: Callable[[str], Progress] = field(default=lambda title: quiet)
     """Makes the progress display of a stage."""
+    workcell: str = ALOHA
+    """Whose arms do it: a workcell's name, or the file of its table."""
 
     def __post_init__(self) -> None:
-        load_task(self.task)
+        self._task()
         role_key(self.seed, "train")
 
     @property
@@ -102,13 +105,15 @@ class Road:
     def demos(self, config: DemonstrateConfig) -> Episodes:
         """Collect demonstrations."""
         folder = self.folder / "demos"
-        load_expert(self.task, config.manner)
-        randomizer_for(self.task, config.randomize)
+        load_expert(self.task, config.manner, self._task())
+        randomizer_for(self.task, config.randomize, self.workcell)
         if self.record.settled("demos", config) and (folder / "meta" / "info.json").exists():
-            return Episodes.open(folder)
+            return self._own(folder)
         self.record.keep("demos", config)
         with self.record.clock("demos"):
-            result = demonstrate(self.task, folder, config, self.progress("demos"))
+            result = demonstrate(
+                self.task, folder, config, self.progress("demos"), workcell=self.workcell
+            )
         write_json(folder / "meta" / "demonstrations.json", result.to_json())
         return Episodes.open(folder)
 
@@ -148,7 +153,7 @@ class Road:
             self._take_over(start)
         policy, params = self._cloned()
         demos = self._need_demos(self.record.kept("clone", CloneConfig))
-        policy, params = improved(policy, params, config, load_task(self.task).control_dt_s)
+        policy, params = improved(policy, params, config, self._task().control_dt_s)
         moments, phases = kept_moments(demos, policy.chunk)
         env = self._env("table", config.rows, policy.executor)
         if moments.fingerprint != env.fingerprint:
@@ -271,7 +276,7 @@ class Road:
         """Other episodes that are made of the demonstrations, once."""
         folder = self.folder / name
         if self.record.settled(stage, config) and (folder / "meta" / "info.json").exists():
-            return Episodes.open(folder)
+            return self._own(folder)
         shown = self.shown()
         self.record.keep(stage, config)
         with self.record.clock(stage):
@@ -279,9 +284,9 @@ class Road:
 
     def _env(self, physics: str, rows: int, executor: Executor) -> BatchEnv:
         return BatchEnv(
-            load_task(self.task),
+            self._task(),
             rows,
-            randomizer=randomizer_for(self.task, physics),
+            randomizer=randomizer_for(self.task, physics, self.workcell),
             autoreset=AutoresetMode.DISABLED,
             executor=executor,
         )
@@ -299,12 +304,22 @@ class Road:
             raise InputError(
                 f"no demonstrations in {folder}: run `regrasp {SOURCES[config.source]} {self.task}` first"
             )
-        return Episodes.open(folder)
+        return self._own(folder)
+
+    def _task(self) -> Task:
+        """The task in the run's workcell."""
+        return load_task(self.task, self.workcell)
+
+    def _own(self, folder: Path) -> Episodes:
+        """The run's own episodes, which must be of its task and workcell."""
+        episodes = Episodes.open(folder)
+        episodes.header.check(self.task, self._task())
+        return episodes
 
     def _brought(self, path: Path) -> Episodes:
         """Demonstrations from elsewhere."""
         episodes = Episodes.open(path)
-        episodes.header.check(self.task, load_task(self.task))
+        episodes.header.check(self.task, self._task())
         known = (self.folder / "clone" / "params.npz").exists()
         states = (path / "snapshots").is_dir()  # A real robot's have none.
         lost = np.flatnonzero(~replays(episodes)) if states and not known else []
@@ -324,7 +339,10 @@ class Road:
 
     def _take_over(self, start: Path) -> None:
         """Make another run's improved policy what this one starts from, in its clone's place."""
-        folder, other = self.folder / "clone", Road(self.task, self.seed, start)
+        folder, other = (
+            self.folder / "clone",
+            Road(self.task, self.seed, start, workcell=self.workcell),
+        )
         if (folder / TAKEN).exists():
             return
         if folder.exists():
@@ -340,7 +358,7 @@ class Road:
             raise InputError(f"{start} learned corrections, which cannot be improved further")
         config = other.record.kept("clone", CloneConfig)
         data = Path(config.data) if config.data else start / config.source
-        Episodes.open(data).header.check(self.task, load_task(self.task))
+        Episodes.open(data).header.check(self.task, self._task())
         with whole(folder) as temporary:
             temporary.mkdir()
             for name in ("improve/params.npz", "clone/metrics.jsonl"):
@@ -353,7 +371,7 @@ class Road:
         """The clone: trained, trained to its end, or read, as the folder has it."""
         episodes = self._need_demos(config)
         obs, action, index, _ = episodes.arrays()
-        policy = policy_for(load_task(self.task), config, episodes.terms)
+        policy = policy_for(self._task(), config, episodes.terms)
         data = samples(policy, obs, action, index)
         if config.fastest < 1:
             used = np.isin(index, fastest(episodes, config.fastest))
@@ -370,8 +388,7 @@ class Road:
         if not wanted.items() <= there.items():
             with self.record.clock("export"):
                 origin = {"policy": name, "seed": self.seed, **self._origin(name)}
-                task = load_task(self.task)
-                export(policy, params, task, self.task, folder, origin, config.half)
+                export(policy, params, self._task(), self.task, folder, origin, config.half)
         return folder
 
     def _origin(self, name: str) -> dict[str, Any]:
@@ -392,9 +409,9 @@ class Road:
     def _actor(self, policy: str) -> tuple[Any, Executor]:
         """Who acts under this name, and how its chunks are executed."""
         if policy == "demonstrator":
-            return load_expert(self.task), Executor(1, 1)
+            return load_expert(self.task, doing=self._task()), Executor(1, 1)
         runner = load_bundle(self.folder / "bundle" / policy)
-        return runner, PlayConfig().executor(runner, load_task(self.task).control_dt_s)
+        return runner, PlayConfig().executor(runner, self._task().control_dt_s)
 
     def _judge_one(self, policy: str, physics: str, config: JudgeConfig) -> Evaluation:
         path = self.folder / "eval" / f"{policy}-{physics}.json"
@@ -424,6 +441,7 @@ def judge_bundle(
     look: Path | None = None,
     clips: int = 2,
     progress: Callable[[str], Progress] = lambda title: quiet,
+    workcell: str | None = None,
 ) -> tuple[Evaluation, Failures | None]:
     """Judge a bundle, by folder or name, at a task: its own, unless one is named.
 
@@ -436,18 +454,20 @@ def judge_bundle(
         look: a folder for clips of its failures, sorted; None: do not look.
         clips: of each kind of failure.
         progress: makes the progress display of a stage.
+        workcell: name of the workcell or file of its table; None: the bundle's own.
 
     Returns:
         The evaluation, and the failures if they were looked at.
 
     Raises:
-        InputError: an unknown task, randomisation or bundle, a bundle of another task, one whose chunks
-            cannot be played like this, or failures that could not be kept: see `check_place`.
+        InputError: an unknown task, randomisation or bundle, a bundle of another task or workcell, one
+            whose chunks cannot be played like this, or failures that could not be kept: see `check_place`.
     """
     runner, play = load_bundle(where), play or PlayConfig()
     own = str(runner.meta.get("task"))
     task = own if task is None else task
-    found, randomizer = load_task(task), randomizer_for(task, physics)
+    cell = workcell_of(runner, workcell)
+    found, randomizer = load_task(task, cell), randomizer_for(task, physics, cell)
     if own != task:
         raise InputError(f"bundle {where} does {own!r}, not {task!r}: leave --task out")
     env = BatchEnv(

@@ -101,7 +101,7 @@ def test_opening_the_gripper_parts_the_finger_tips(arm, model):
     for opening in (0.0, 0.5, 1.0):
         data.joint("gripper").qpos = arm.position(opening)
         mujoco.mj_forward(model, data)
-        tips = (model.geom("fixed_tip").id, model.geom("moving_tip").id)
+        tips = (model.geom("left_tip").id, model.geom("right_tip").id)
         gaps.append(mujoco.mj_geomDistance(model, data, *tips, 1.0, None))
     assert gaps[0] < 0.004
     assert gaps[0] < gaps[1] < gaps[2]

@@ -18,15 +18,14 @@ from regrasp import BatchEnv
 from regrasp.assets import SIDES
 from regrasp.envs import View, episode_keys
 from regrasp.envs.tasks.hand_over import (
-    HANDS,
     LIFTED,
     PASSED,
-    REACH_M,
     SET_DOWN,
     SHARED,
     WAITING,
     HandOver,
     HandOverCarry,
+    watched,
 )
 from regrasp.envs.tasks.parts import BAR_SYMMETRIES, RESTING_M, TABLE_TOP_M, tips
 from regrasp.errors import InputError
@@ -36,9 +35,11 @@ from regrasp.rl.experts.ik import Reach
 TASK = HandOver()
 HALF_M = TASK.bar_width_m / 2
 LYING_M = TABLE_TOP_M + HALF_M
-ROW_M = -0.019
+CELL = TASK.workcell()
+ROW_M = CELL.stand_m[1]
 """The arms' plane, in y."""
-BASE_M = {"left": np.array([-0.469, ROW_M]), "right": np.array([0.469, ROW_M])}
+REACH_M = CELL.reach_m
+HANDS = {side: watched(CELL, side) for side in SIDES}
 GOAL_M = np.array([-0.1, ROW_M])
 """Where the audits put the goal: in front of the left arm."""
 GRIP_M, SHUT_M = 0.0165, 0.0077
@@ -406,8 +407,8 @@ def test_each_arm_reaches_its_own_place_alone():
     signs = np.stack(np.meshgrid([-1, 1], [-1, 1]), -1).reshape(-1, 2)
     corners = bar[:, None, :2] + (turns[:, None, :2, :2] @ (signs * half)[..., None])[..., 0]
     # All of the bar is beyond the left arm, and the goal beyond the right one, with 2 cm to spare.
-    assert np.linalg.norm(corners - BASE_M["left"], axis=-1).min() > REACH_M
-    assert np.linalg.norm(goal - BASE_M["right"], axis=-1).min() > REACH_M + 0.02
+    assert np.linalg.norm(corners - CELL.base_m("left"), axis=-1).min() > REACH_M
+    assert np.linalg.norm(goal - CELL.base_m("right"), axis=-1).min() > REACH_M + 0.02
     assert (np.abs(corners) < [0.61, 0.37]).all()
 
 

@@ -79,7 +79,7 @@ def test_failures_are_counted_but_not_stored(stumbled):
 
 
 def test_a_hopeless_expert_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "load_task", lambda name: TransferCube(horizon_s=0.2))
+    monkeypatch.setattr(module, "load_task", lambda *_: TransferCube(horizon_s=0.2))
     config = DemonstrateConfig(episodes=2, randomize="nominal", threads=1)
     with pytest.raises(InputError, match="0 of 20 attempts"):
         demonstrate("transfer_cube", tmp_path / "set", config, expert=Clumsy(frozen=100))

@@ -19,7 +19,7 @@ from regrasp.errors import InputError
 from regrasp.rl import lerobot
 from regrasp.rl.episodes import HEADER, Episode, Episodes, EpisodeWriter, Header
 
-WIDTH = sum(int(np.prod(shape)) for _, shape in TransferCube.terms.values())
+WIDTH = sum(int(np.prod(shape)) for _, shape in TransferCube().terms.values())
 """Numbers in the joined observation."""
 
 DATA = "data/chunk-000/file-000.parquet"

@@ -1,0 +1,27 @@
+"""What a teacher knows of a workcell: figures of its own, and what the workcell's table says instead."""
+
+from typing import Any, TypeVar
+
+from regrasp.envs import Task
+from regrasp.errors import unknown
+
+F = TypeVar("F")
+
+
+def figures_of(name: str, task: Task, kind: type[F]) -> F:
+    """A teacher's figures in the workcell of a task.
+
+    Args:
+        name: the task's.
+        task: what is taught.
+        kind: a dataclass of figures whose defaults are those of the ALOHA workcell.
+
+    Raises:
+        InputError: the workcell's table names a figure that the teacher does not know.
+    """
+    found: dict[str, Any] = task.workcell().figures(name, "expert")
+    known = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    for figure in found:
+        if figure not in known:
+            raise unknown(f"figure of the expert of {name}, workcell {task.cell}", figure, known)
+    return kind(**found)
