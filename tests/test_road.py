@@ -411,6 +411,16 @@ def test_a_bundle_of_another_task_is_refused(run: Road):
         judge_bundle(str(path.parent), "transfer_cube", "nominal", JudgeConfig(1, 1))
 
 
+def test_a_bundle_is_judged_at_another_difficulty(run: Road):
+    """Shown no more than one step, nobody succeeds, and the result says what was asked."""
+    bundle = str(run.folder / "bundle" / "clone")
+    found, _ = judge_bundle(bundle, None, "nominal", JudgeConfig(2, 2), figures={"horizon_s": 0.02})
+    assert (found.rate.successes, found.horizon_s) == (0, 0.02)
+    assert found.task == "transfer_cube horizon_s=0.02"
+    with pytest.raises(InputError, match="unknown figure of transfer_cube 'horizon': did you mean"):
+        judge_bundle(bundle, None, "nominal", JudgeConfig(1, 1), figures={"horizon": 1.0})
+
+
 def test_the_hardware_is_plain_data():
     found = hardware()
     assert json.loads(json.dumps(found)) == found

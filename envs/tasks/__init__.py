@@ -1,5 +1,7 @@
 """The tasks, by name."""
 
+from collections.abc import Mapping
+
 from regrasp.assets import ALOHA, load_workcell
 from regrasp.envs.task import Task
 from regrasp.envs.tasks.hand_over import HandOver
@@ -18,20 +20,30 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def load_task(name: str, workcell: str = ALOHA) -> Task:
-    """The task of that name, with its default difficulty, in a workcell.
+def load_task(
+    name: str, workcell: str = ALOHA, figures: Mapping[str, float] | None = None
+) -> Task:
+    """The task of that name in a workcell, with its default difficulty but for some figures.
+
+    Args:
+        name: the task's name.
+        workcell: whose arms do it.
+        figures: field of the task -> another value, such as `{"clearance_m": 0.002}`.
 
     Raises:
-        InputError: there is no such task or workcell, or the task cannot be done there.
+        InputError: there is no such task, workcell or figure, or the task cannot be done there or like this.
     """
     if name not in TASKS:
         raise unknown("task", name, TASKS)
-    figures = load_workcell(workcell).figures(name)
-    known = TASKS[name].__dataclass_fields__
-    for figure in figures:
+    own, known = load_workcell(workcell).figures(name), TASKS[name].__dataclass_fields__
+    for figure in own:
         if figure not in known:
             raise unknown(f"figure of {name} in workcell {workcell}", figure, known)
-    return TASKS[name](cell=workcell, **figures)
+    numbers = [field for field in known if isinstance(known[field].default, float)]
+    for figure in figures or {}:
+        if figure not in numbers:
+            raise unknown(f"figure of {name}", figure, numbers)
+    return TASKS[name](cell=workcell, **{**own, **(figures or {})})
 
 
 def able(workcell: str = ALOHA) -> tuple[str, ...]:

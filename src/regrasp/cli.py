@@ -205,6 +205,7 @@ def eval_(
     play: Flat[PlayConfig] = PlayConfig(),
     failures: Path | None = None,
     clips: int = 2,
+    figures: dict[str, float] = {},  # noqa: B006 - read only
     json: bool = False,
 ) -> None:
     """Judge a policy on episodes that nothing was trained on.
@@ -221,6 +222,7 @@ def eval_(
         play: How its chunks are played.
         failures: A folder for clips and pictures of its failures, sorted by how far they got.
         clips: Of each kind of failure, where there is a folder for them.
+        figures: Of the task, where they are not the default ones, such as clearance_m 0.002.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.road import judge_bundle
@@ -228,7 +230,7 @@ def eval_(
     config = JudgeConfig(episodes, rows, seed, noise)
     with bars() as progress:
         judged, failed = judge_bundle(
-            bundle, task, randomize, config, play, failures, clips, progress, workcell
+            bundle, task, randomize, config, play, failures, clips, progress, workcell, figures
         )
     if failed is None:
         answer(json, judged.to_json(), str(judged))

@@ -5,7 +5,7 @@ are kept beside its results, and other settings in the same folder are refused.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -442,6 +442,7 @@ def judge_bundle(
     clips: int = 2,
     progress: Callable[[str], Progress] = lambda title: quiet,
     workcell: str | None = None,
+    figures: Mapping[str, float] | None = None,
 ) -> tuple[Evaluation, Failures | None]:
     """Judge a bundle, by folder or name, at a task: its own, unless one is named.
 
@@ -455,6 +456,7 @@ def judge_bundle(
         clips: of each kind of failure.
         progress: makes the progress display of a stage.
         workcell: name of the workcell or file of its table; None: the bundle's own.
+        figures: of the task, where they are not the default ones: see `load_task`.
 
     Returns:
         The evaluation, and the failures if they were looked at.
@@ -467,7 +469,7 @@ def judge_bundle(
     own = str(runner.meta.get("task"))
     task = own if task is None else task
     cell = workcell_of(runner, workcell)
-    found, randomizer = load_task(task, cell), randomizer_for(task, physics, cell)
+    found, randomizer = load_task(task, cell, figures), randomizer_for(task, physics, cell)
     if own != task:
         raise InputError(f"bundle {where} does {own!r}, not {task!r}: leave --task out")
     env = BatchEnv(
@@ -479,7 +481,8 @@ def judge_bundle(
     )
     if look is not None:
         check_place(look, clips)
-    labels = (Path(where).resolve().name, task, physics)
+    changed = "".join(f" {name}={value:g}" for name, value in (figures or {}).items())
+    labels = (Path(where).resolve().name, task + changed, physics)
     how: dict[str, Any] = {
         "seed": config.seed,
         "noise": runner.noise if config.noise is None else config.noise,
