@@ -15,6 +15,10 @@ FAR = Search(generations=150, spread=0.2)
 NEAR = Search(generations=30, spread=0.08)
 GUESS = Effort(hops=0)
 """Of the first guess: loads of noisy motions are not worth more."""
+HOPELESS = 2.0
+"""Sets of terms that are worse by so many standard errors after a fold are not tried on the next."""
+TRUNK = ("plain", "motor", "motor, stribeck")
+"""These are always tried: the others start from what they found."""
 WORST_RAD = 0.2
 """Larger errors count as this: the joint was stopped by something that is not modelled."""
 
@@ -25,7 +29,7 @@ class Rung:
 
     name: str
     error_rad: float
-    """Mean over held-out pieces of the RMS error."""
+    """Mean over the held-out pieces that it was tried on of the RMS error."""
     above_rad: float
     """By how much that is above the best rung's."""
     standard_error_rad: float
@@ -62,7 +66,8 @@ def climb(
 ) -> tuple[str, list[Rung]]:
     """The rung of `LADDER` that a joint needs, and how all fared on held-out logs.
 
-    It is the rung with the fewest terms whose error is within one standard error of the best rung's.
+    It is the rung with the fewest terms whose error is within one standard error of the best rung's, of
+    those that were worth trying on every fold.
 
     Args:
         arm: the nominal arm.
@@ -73,9 +78,11 @@ def climb(
     """
     servo = arm.joints[joint].servo
     held = {name: np.zeros(0) for name in LADDER}
+    tried, top = list(LADDER), TRUNK[0]
     for k, (train, test) in enumerate(folds):
         places = {name: nominal_place(name, servo) for name in PLAIN}
-        for rung, extra in LADDER.items():
+        for rung in tried:
+            extra = LADDER[rung]
             names = (*PLAIN, *extra)
             begin = np.array([places.get(n, nominal_place(n, servo)) for n in names])
             how = NEAR if extra else FAR
@@ -89,20 +96,33 @@ def climb(
                 return [x.tolist() for x in fitted(arm, joint, names, loads, train, begin, how)]
 
             best, errors = once(f"{arm.joints[joint].name}/{k}/{rung}", fit)
-            if not extra or rung in ("motor", "motor, stribeck"):
+            if rung in TRUNK:
                 places |= dict(zip(names, best, strict=True))
             else:
                 places |= {n: z for n, z in zip(names, best, strict=True) if n not in places}
             held[rung] = np.r_[held[rung], np.minimum(np.array(errors)[test], WORST_RAD)]
-    means = {name: float(error.mean()) for name, error in held.items()}
-    top = min(means, key=lambda name: means[name])
-    rungs = []
-    for name, error in held.items():
-        difference = error - held[top]
-        spread = float(difference.std() / np.sqrt(max(len(difference), 1)))
-        rungs.append(Rung(name, means[name], float(difference.mean()), spread))
-    enough = [r for r in rungs if r.above_rad <= r.standard_error_rad]
-    return min(enough, key=lambda r: (len(LADDER[r.name]), r.error_rad)).name, rungs
+        top = min(tried, key=lambda name: held[name].mean())
+        tried = [
+            name for name in tried if name in TRUNK or not _hopeless(_above(held[name], held[top]))
+        ]
+    rungs = {
+        name: Rung(name, float(error.mean()), *_above(error, held[top]))
+        for name, error in held.items()
+    }
+    enough = [rungs[name] for name in tried]
+    enough = [r for r in enough if r.above_rad <= r.standard_error_rad]
+    best = min(enough, key=lambda r: (len(LADDER[r.name]), r.error_rad))
+    return best.name, list(rungs.values())
+
+
+def _above(error: np.ndarray, best: np.ndarray) -> tuple[float, float]:
+    """By how much errors are above the best ones on the same pieces, and its standard error."""
+    difference = error - best[: len(error)]
+    return float(difference.mean()), float(difference.std() / np.sqrt(max(len(difference), 1)))
+
+
+def _hopeless(above: tuple[float, float]) -> bool:
+    return above[0] > HOPELESS * above[1]
 
 
 def first_guess(

@@ -12,7 +12,7 @@ class IdentifyConfig:
 
     piece_s: float = 12.0
     """Length of the pieces that recordings are cut into (s)."""
-    total_s: float = 720.0
+    total_s: float = 360.0
     """Time that the pieces have together (s); more is surer and slower."""
     folds: int = 3
     """Times that motions are held out to choose terms."""

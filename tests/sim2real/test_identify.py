@@ -14,6 +14,7 @@ from scipy import stats
 from regrasp.errors import InputError
 from regrasp.sim2real import Log, replay, with_params
 from regrasp.sim2real.identify import IdentifyConfig, identify_logs
+from regrasp.sim2real.identify.choose import TRUNK, climb
 from regrasp.sim2real.identify.fit import Unknowns
 from regrasp.sim2real.identify.hollows import Effort, hollows_of
 from regrasp.sim2real.identify.pieces import cut, folds, session_of
@@ -259,6 +260,32 @@ def test_recordings_that_say_nothing_leave_the_prior(arm, whole):
     prior = stats.truncnorm(-0.5 / PRIOR_SD, 0.5 / PRIOR_SD, 0.5, PRIOR_SD)
     for end, share in zip(ends_of([walked], 0.95), (0.025, 0.975), strict=True):
         np.testing.assert_allclose(end, prior.ppf(share), atol=0.05)
+
+
+@pytest.mark.parametrize(("needed", "chosen"), [("plain", "plain"), ("backlash", "backlash")])
+def test_the_smallest_set_that_is_as_good_is_chosen_and_clearly_worse_ones_drop_out(
+    arm, needed, chosen
+):
+    """Sets that hold what is needed leave an error of 1 mrad, the others one of 2."""
+    rng, asked = np.random.default_rng(0), []
+    folds_ = [(np.arange(30) % 3 != k, np.arange(30) % 3 == k) for k in range(3)]
+
+    def once(key, compute):
+        asked.append(tuple(key.split("/", 2)[1:]))
+        rung = asked[-1][1]
+        level = 1e-3 if set(LADDER[needed]) <= set(LADDER[rung]) else 2e-3
+        size = len(PLAIN) + len(LADDER[rung])
+        return [[0.5] * size, (level + 1e-4 * rng.normal(size=30)).tolist()]
+
+    found, rungs = climb(arm, 0, None, folds_, once)
+    assert found == chosen
+    tried = {k: {rung for fold, rung in asked if fold == str(k)} for k in range(3)}
+    assert tried[0] == set(LADDER) == {r.name for r in rungs}
+    assert tried[2] == (set(LADDER) if needed == "plain" else {*TRUNK, "backlash"})
+    by_name = {r.name: r for r in rungs}
+    assert by_name[chosen].above_rad <= by_name[chosen].standard_error_rad
+    if needed == "backlash":
+        assert by_name["dead band"].above_rad == pytest.approx(1e-3, abs=2e-4)
 
 
 def test_known_servos_are_found_and_a_run_goes_on_where_it_stopped(
