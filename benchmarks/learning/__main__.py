@@ -97,9 +97,10 @@ def run(one: Experiment, config: Learning) -> dict[str, Any]:
         result["drift"] = drift_of(one, bundle, shown, base.folder)
     if one.improve:
         road = Road(one.task, one.seed, config.folder / one.name, show)
-        if not (road.folder / "clone").exists():
+        start = config.folder / one.start if one.start else None
+        if start is None and not (road.folder / "clone").exists():
             shutil.copytree(base.folder / "clone", road.folder / "clone")
-        road.improve(replace(one.improve, seed=one.seed))
+        road.improve(replace(one.improve, seed=one.seed), start)
         bundle = road.export()["improved"]
         result["judged"] += judgements(one, "improved", bundle, one.plays, config)
         result["curve"] = read_lines(road.folder / "improve" / "metrics.jsonl")

@@ -35,6 +35,8 @@ class Experiment:
     """What is cloned: demos, retimed or generated."""
     clone: CloneConfig = CLONE
     improve: ImproveConfig | None = None
+    start: str = ""
+    """Name of an experiment whose improved policy is improved further, instead of the clone."""
     plays: tuple[PlayConfig, ...] = (PlayConfig(),)
     """Ways of playing the result, each judged under both physics."""
     also: tuple[PlayConfig, ...] = ()
@@ -162,6 +164,13 @@ def _speed() -> list[Experiment]:
             base, name="speed-faster-cost", improve=replace(faster, time_cost=0.3), plays=OFTEN
         ),
         replace(base, name="speed-fastest-cost", improve=fastest),
+        replace(
+            base,
+            name="speed-further",
+            start="speed-improved",
+            improve=replace(IMPROVE, speed=1.85, time_cost=0.3),
+            plays=OFTEN,
+        ),
     ]
 
 
