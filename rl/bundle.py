@@ -145,7 +145,7 @@ def _graph(policy: Policy, params: Params, task: Task) -> onnx.ModelProto:
     def act(*inputs: Any) -> Any:
         *seen, noise, pending, gain = inputs
         obs = policy.flat(dict(zip(names, seen, strict=True)))
-        return policy.act_unrolled(frozen, obs, noise, Held(pending, gain))
+        return policy.act(frozen, obs, noise, Held(pending, gain))
 
     shapes = [("rows", *task.terms[name][1]) for name in names] + [
         ("rows", policy.noise_size),

@@ -77,10 +77,10 @@ def improve_of(task: str) -> ImproveConfig:
 
 
 def clone_of(task: str, family: str = "flow") -> CloneConfig:
-    """How a task is cloned: the peg fits for a moment, and so many tokens cost more than one flow."""
+    """How a task is cloned: the peg fits for a moment, and tokens say much of one sample, and overfit."""
     short = {"chunk": 16, "knots": 5, "execute": 4}
     chunks = short if task == "peg_insertion" else {}
-    sizes = {"width": 256, "batch": 256} if family == "token" else {}
+    sizes = {"batch": 256, "updates": 8000} if family == "token" else {}
     return replace(CLONE, family=family, **chunks, **sizes)
 
 

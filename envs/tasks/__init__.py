@@ -20,9 +20,7 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def load_task(
-    name: str, workcell: str = ALOHA, figures: Mapping[str, float] | None = None
-) -> Task:
+def load_task(name: str, workcell: str = ALOHA, figures: Mapping[str, float] | None = None) -> Task:
     """The task of that name in a workcell, with its default difficulty but for some figures.
 
     Args:

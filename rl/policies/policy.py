@@ -259,10 +259,6 @@ class Policy(ABC):
         chunking: Black et al., 2025).
         """
 
-    def act_unrolled(self, params: Params, obs: Array, noise: Array, held: Held) -> Array:
-        """`act` without loops in the program, which not every runtime has."""
-        return self.act(params, obs, noise, held)
-
     @abstractmethod
     def explore(
         self, params: Params, obs: Float[Array, " obs"], key: Array, noise: Noise

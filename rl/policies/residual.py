@@ -92,11 +92,6 @@ class ResidualPolicy(Policy):
     ) -> Float[Array, "... chunk action"]:
         return self._corrected(params, obs, self._below.act(params["base"], obs, noise), held)
 
-    def act_unrolled(self, params: Params, obs: Array, noise: Array, held: Held) -> Array:
-        free = Held(held.chunk, jnp.zeros_like(held.gain))
-        below = self._below.act_unrolled(params["base"], obs, noise, free)
-        return self._corrected(params, obs, below, held)
-
     def _corrected(self, params: Params, obs: Array, below: Array, held: Held | None) -> Array:
         latent = self.correction(params, obs)
         chunk = below + self._change(params, latent)

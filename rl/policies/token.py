@@ -1,14 +1,17 @@
 """Discrete autoregression: a chunk is a sequence of tokens, each drawn given the ones before it.
 
 Tokens are the low frequencies of a chunk (its cosine transform, as in FAST, Pertsch et al., 2025), lowest
-first, each sorted into bins that are fine near the data's mean and coarse far from it. The decoder is causal:
-its memory is the running sum of what the tokens so far say (as in NADE, Larochelle and Murray, 2011), so a
-token costs the same wherever it stands, and the likelihood of a chunk is exact.
+first, each sorted into bins that are fine near the data's mean and coarse far from it. What a chunk is about
+is decided by its lowest frequencies: their tokens are drawn one at a time. The entries of each higher
+frequency are drawn together, given all lower ones. Bins have an order, which a softmax would have to find:
+their probabilities are the pieces of a mixture of logistic distributions (PixelCNN++, Salimans et al., 2017).
+The decoder is causal: its memory is the running sum of what the tokens so far say (as in NADE, Larochelle and
+Murray, 2011), and the likelihood of a chunk is exact.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -23,10 +26,41 @@ SQUEEZE = 2.0
 """Bins are even in arcsinh(SQUEEZE * z), z in standard deviations of the data."""
 MARGIN = 0.02
 """Of the data's range, by which the bins reach beyond it."""
-BLUR_BINS = 0.75
-"""Standard deviation of the target in cloning: neighbouring bins are nearly right."""
-GUESSED = 8
-"""Tokens of a sample that a gradient step of cloning asks for; over the steps all of them equally often."""
+ALONE = 2
+"""Lowest frequencies whose tokens are drawn one at a time."""
+PIECES = 5
+"""Logistic distributions in a mixture."""
+NARROWEST = -6.0
+"""Log scale of a logistic distribution at least; bins reach from -1 to 1."""
+
+
+class Mixture(NamedTuple):
+    """Logistic distributions from which bins take their probabilities; shapes (..., PIECES)."""
+
+    log_weight: Array
+    middle: Array
+    log_scale: Array
+
+    @classmethod
+    def of(cls, raw: Float[Array, "... figures"], temperature: float = 1.0) -> "Mixture":
+        """From what a network says; a higher temperature widens and evens out."""
+        weight, middle, log_scale = jnp.split(raw, 3, axis=-1)
+        log_scale = jnp.maximum(log_scale, NARROWEST) + np.log(temperature)
+        return cls(jax.nn.log_softmax(weight / temperature), middle, log_scale)
+
+    def below(self, edge: Array) -> Array:
+        """Probability of what is below an edge."""
+        return jnp.sum(jnp.exp(self.log_weight) * jax.nn.sigmoid(self._off(edge)), axis=-1)
+
+    def log_between(self, low: Array, high: Array) -> Array:
+        """Log probability of what is between two edges, exact far out in a tail too."""
+        a, b = self._off(low), self._off(high)
+        # S(b) - S(a) = S(b) S(-a) (1 - exp(a - b)), S the logistic function.
+        between = jax.nn.log_sigmoid(b) + jax.nn.log_sigmoid(-a) + jnp.log1p(-jnp.exp(a - b))
+        return jax.nn.logsumexp(self.log_weight + between, axis=-1)
+
+    def _off(self, edge: Array) -> Array:
+        return (edge[..., None] - self.middle) * jnp.exp(-self.log_scale)
 
 
 @dataclass(frozen=True)
@@ -42,8 +76,17 @@ class TokenPolicy(Policy):
         return every[:, : self.knots]
 
     @cached_property
+    def turns(self) -> tuple[slice, ...]:
+        """The tokens that are drawn together, turn by turn."""
+        alone, size = min(ALONE, self.knots) * self.action_size, self.action_size
+        ones = (slice(i, i + 1) for i in range(alone))
+        return (*ones, *(slice(i, i + size) for i in range(alone, self.latent_size, size)))
+
+    @cached_property
     def _net(self) -> "TokenNet":
-        return TokenNet(self.width, self.depth, self.latent_size, self.bins)
+        alone = min(ALONE, self.knots)
+        together = self.knots - alone
+        return TokenNet(self.width, self.depth, self.action_size, alone, together)
 
     def init(
         self, key: Array, obs: Float[np.ndarray, "n obs"], latent: Float[np.ndarray, "n latent"]
@@ -59,11 +102,11 @@ class TokenPolicy(Policy):
 
     # ---- tokens ----
 
-    def tokens(self, params: Params, latent: Float[Array, " latent"]) -> Float[Array, " latent"]:
-        """Where latents before normalisation stand among the bins: 0 to bins, not rounded."""
+    def tokens(self, params: Params, latent: Float[Array, " latent"]) -> Int[Array, " latent"]:
+        """The bins of latents before normalisation."""
         squeezed = _squeeze(self._target(params, latent))
         place = (squeezed - params["low"]) / (params["high"] - params["low"])
-        return jnp.clip(place, 0, 1 - 1e-6) * self.bins
+        return jnp.clip(place * self.bins, 0, self.bins - 1).astype(jnp.int32)
 
     def latent(
         self, params: Params, tokens: Int[Array, "... latent"]
@@ -77,14 +120,9 @@ class TokenPolicy(Policy):
     def loss(
         self, params: Params, obs: Float[Array, " obs"], latent: Float[Array, " latent"], key: Array
     ) -> Float[Array, ""]:
-        """Cross-entropy of some tokens, given the true ones before, with targets blurred over bins."""
-        place, size = self.tokens(params, latent), self.latent_size
-        first = jax.random.randint(key, (), 0, size)
-        some = (first + np.arange(min(GUESSED, size)) * size // min(GUESSED, size)) % size
-        apart = (jnp.arange(self.bins) + 0.5 - place[some, None]) / BLUR_BINS
-        target = jax.nn.softmax(-(apart**2) / 2)
-        logits = self._logits(params, obs, jnp.floor(place), some)
-        return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1))
+        """Minus the mean log-likelihood of a token, given the true ones before."""
+        del key
+        return -jnp.mean(self._log_likelihood(params, obs, self.tokens(params, latent), 1.0))
 
     def act(
         self,
@@ -94,16 +132,8 @@ class TokenPolicy(Policy):
         held: Held | None = None,
     ) -> Float[Array, "... chunk action"]:
         """Every token by its quantile, that of the noise: no noise, the median."""
-        return self._acted(params, obs, noise, held, jax.lax.scan)
-
-    def act_unrolled(self, params: Params, obs: Array, noise: Array, held: Held) -> Array:
-        return self._acted(params, obs, noise, held, _in_turn)
-
-    def _acted(
-        self, params: Params, obs: Array, noise: Array, held: Held | None, scan: Any
-    ) -> Array:
-        share = jax.scipy.stats.norm.cdf(noise)
-        latent = self.latent(params, self._draw(params, obs, share, 1.0, scan))
+        tokens = self._draw(params, obs, jax.scipy.stats.norm.cdf(noise), 1.0)
+        latent = self.latent(params, tokens)
         return self.decode(params, obs, latent + self._bent(params, obs, latent, held))
 
     def explore(
@@ -116,89 +146,104 @@ class TokenPolicy(Policy):
     def log_prob(
         self, params: Params, obs: Float[Array, " obs"], trace: Int[Array, " latent"], noise: Noise
     ) -> Float[Array, " latent"]:
-        logits = self._logits(params, obs, trace) / noise.temperature
-        return jnp.take_along_axis(jax.nn.log_softmax(logits), trace[:, None], axis=-1)[:, 0]
+        return self._log_likelihood(params, obs, trace, noise.temperature)
 
     # ---- inside ----
 
-    def _logits(
-        self, params: Params, obs: Array, tokens: Array, places: Array | None = None
+    def _log_likelihood(
+        self, params: Params, obs: Array, tokens: Array, temperature: float
     ) -> Array:
-        """Of all tokens, or those in some places, each given the true ones before it."""
-        normal, value = self._normal(params, obs), self._value(tokens)
-        return self._net.apply(params["net"], normal, value, places)  # type: ignore[return-value]
+        """Of every token, given those of earlier turns."""
+        raw: Any = self._net.apply(
+            params["net"], self._normal(params, obs), self._value(tokens + 0.5)
+        )
+        low, high = self._value(tokens), self._value(tokens + 1)
+        # The outermost bins reach to infinity.
+        low, high = jnp.where(low > -1, low, -FAR), jnp.where(high < 1, high, FAR)
+        return Mixture.of(raw, temperature).log_between(low, high)
 
-    def _draw(
-        self,
-        params: Params,
-        obs: Array,
-        share: Array,
-        temperature: float,
-        scan: Any = jax.lax.scan,
-    ) -> Array:
-        """Tokens one after the other, each where its cumulative probability passes a share."""
+    def _draw(self, params: Params, obs: Array, share: Array, temperature: float) -> Array:
+        """Tokens turn by turn, each where its cumulative probability passes a share."""
         net, weights = self._net, params["net"]
-        seen: Any = net.apply(weights, self._normal(params, obs), method="see")
-        # Sums as a product with a triangle, which exports to any runtime.
-        below = np.triu(np.ones((self.bins, self.bins), np.float32))
+        memory: Any = net.apply(weights, self._normal(params, obs), method="see")
+        edges, drawn = self._value(jnp.arange(1, self.bins)), []
+        for turn, part in enumerate(self.turns):
+            raw: Any = net.apply(weights, memory, turn, part, method="guess")
+            below = Mixture.of(raw[..., None, :], temperature).below(edges)
+            passed = (below < share[..., part, None]).astype(jnp.float32)
+            drawn.append(jnp.sum(passed, axis=-1))
+            value = self._value(drawn[-1] + 0.5)
+            memory = memory + net.apply(weights, value, part, method="say")
+        return jnp.concatenate(drawn, axis=-1).astype(jnp.int32)
 
-        def one(memory: Array, here: tuple[Array, Array]) -> tuple[Array, Array]:
-            place, wanted = here
-            logits = net.apply(weights, memory, place, method="guess")
-            passed = jax.nn.softmax(logits / temperature) @ below  # type: ignore[operator]
-            token = jnp.sum((passed < wanted[..., None]).astype(jnp.float32), axis=-1)
-            token = jnp.minimum(token, self.bins - 1)
-            said = net.apply(weights, self._value(token), place, method="say")
-            return memory + said, token  # type: ignore[return-value]
-
-        shares = jnp.moveaxis(share, -1, 0)
-        _, tokens = scan(one, seen, (np.arange(self.latent_size), shares))
-        return jnp.moveaxis(tokens, 0, -1).astype(jnp.int32)
-
-    def _value(self, tokens: Array) -> Array:
-        """Tokens as numbers from -1 to 1."""
-        return (2 * tokens + 1.0) / self.bins - 1
+    def _value(self, place: Array) -> Array:
+        """Where something stands among the bins, 0 to bins, from -1 to 1."""
+        return place * (2.0 / self.bins) - 1
 
 
 class TokenNet(Net):
-    """The causal decoder: what was seen and what the tokens so far say, added up, to the next token."""
+    """The causal decoder: what was seen and what the tokens so far say, added up, to the next tokens."""
 
     width: int
     depth: int
-    size: int
-    bins: int
+    entries: int
+    """Tokens of a frequency."""
+    alone: int
+    """Frequencies whose tokens have a turn each."""
+    together: int
+    """Frequencies whose tokens share one."""
     reads = ("encoder", *Encoder.reads)
 
     def setup(self) -> None:
+        ones, normal = self.alone * self.entries, nn.initializers.normal
+        size, turns = ones + self.together * self.entries, ones + self.together
         self.encoder = Encoder(self.width)
-        normal = nn.initializers.normal
-        waves = 2 * len(_WAVES) + 1
-        self.words = self.param("words", normal(0.3), (self.size, waves, self.width))
-        self.places = self.param("places", normal(0.3), (self.size, self.width))
         self.body = Residual(self.width, self.depth)
-        self.leave = nn.Dense(self.bins, kernel_init=nn.initializers.zeros)
+        self.words = self.param("words", normal(0.1), (size, 2 * len(_WAVES) + 1, self.width))
+        self.places = self.param("places", normal(1.0), (turns, self.width))
+        shape = (size, self.width, 3 * PIECES)
+        self.leave = self.param("leave", nn.initializers.zeros, shape)
+        self.start = self.param("start", lambda _: jnp.tile(jnp.asarray(_START), (size, 1)))
 
-    def __call__(self, obs: Array, values: Array, places: Array | None = None) -> Array:
-        """Logits of every token, or of those in some places, given the values of all before it."""
-        places = jnp.arange(self.size) if places is None else places
-        said = jnp.einsum("...if,ifw->...iw", _waves(values), self.words)
-        earlier = jnp.arange(self.size) < places[:, None]
-        memory = self.see(obs)[..., None, :] + earlier.astype(said.dtype) @ said
-        return self.leave(nn.silu(self.body(memory + self.places[places])))
+    def __call__(self, obs: Array, values: Float[Array, " size"]) -> Float[Array, "size figures"]:
+        """What is said of every token, given the values of all of earlier turns."""
+        ones, waves = self.alone * self.entries, _waves(values)
+        grouped = (self.together, self.entries)
+        words = self.words[ones:].reshape(*grouped, *self.words.shape[1:])
+        leave = self.leave[ones:].reshape(*grouped, *self.leave.shape[1:])
+        said = [
+            jnp.einsum("tf,tfw->tw", waves[:ones], self.words[:ones]),
+            jnp.einsum("tef,tefw->tw", waves[ones:].reshape(words.shape[:-1]), words),
+        ]
+        before = np.tri(len(self.places), k=-1, dtype=np.float32) @ jnp.concatenate(said)
+        hidden = nn.silu(self.see(obs) + before + self.places)
+        raw = [
+            jnp.einsum("tw,twk->tk", hidden[:ones], self.leave[:ones]),
+            jnp.einsum("tw,tewk->tek", hidden[ones:], leave).reshape(-1, leave.shape[-1]),
+        ]
+        return jnp.concatenate(raw) + self.start
 
     def see(self, obs: Array) -> Array:
         """The memory before the first token."""
-        return self.encoder(obs)
+        return self.body(self.encoder(obs))
 
-    def say(self, value: Array, place: Array) -> Array:
-        """What one token adds to the memory."""
-        return _waves(value) @ self.words[place]
+    def say(self, values: Array, part: slice) -> Array:
+        """What the tokens of a turn add to the memory."""
+        waves = _waves(values)
+        words = self.words[part].reshape(-1, self.width)
+        return waves.reshape(*waves.shape[:-2], len(words)) @ words
 
-    def guess(self, memory: Array, place: Array) -> Array:
-        """Logits of the next token."""
-        return self.leave(nn.silu(self.body(memory + self.places[place])))
+    def guess(self, memory: Array, turn: int, part: slice) -> Array:
+        """What is said of the tokens of a turn: see `Mixture.of`."""
+        leave = jnp.moveaxis(self.leave[part], 1, 0).reshape(self.width, -1)
+        raw = nn.silu(memory + self.places[turn]) @ leave
+        return raw.reshape(*raw.shape[:-1], -1, 3 * PIECES) + self.start[part]
 
 
+FAR = 1e4
+"""Beyond all there is."""
+_START = np.concatenate([np.zeros(PIECES), np.linspace(-0.6, 0.6, PIECES), np.full(PIECES, -1.5)])
+"""Weights, middles and log scales before anything was learned."""
 _WAVES = np.pi * 2.0 ** np.arange(5)
 
 
@@ -206,15 +251,6 @@ def _waves(value: Array) -> Array:
     """A number with the sines and cosines of its multiples: neighbours are alike, all differ."""
     waves = value[..., None] * jnp.asarray(_WAVES, jnp.float32)
     return jnp.concatenate([value[..., None], jnp.sin(waves), jnp.cos(waves)], axis=-1)
-
-
-def _in_turn(one: Any, memory: Array, over: tuple[np.ndarray, Array]) -> tuple[Array, Array]:
-    """What `scan` does, written out."""
-    tokens = []
-    for place, share in zip(*over, strict=True):
-        memory, token = one(memory, (place, share))
-        tokens.append(token)
-    return memory, jnp.stack(tokens)
 
 
 def _squeeze(z: Any) -> Any:
