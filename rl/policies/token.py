@@ -30,8 +30,8 @@ ALONE = 2
 """Lowest frequencies whose tokens are drawn one at a time."""
 PIECES = 5
 """Logistic distributions in a mixture."""
-NARROWEST = -6.0
-"""Log scale of a logistic distribution at least; bins reach from -1 to 1."""
+SCALES = (-6.0, 3.0)
+"""Range of the log scale of a logistic distribution; bins reach from -1 to 1."""
 
 
 class Mixture(NamedTuple):
@@ -45,7 +45,7 @@ class Mixture(NamedTuple):
     def of(cls, raw: Float[Array, "... figures"], temperature: float = 1.0) -> "Mixture":
         """From what a network says; a higher temperature widens and evens out."""
         weight, middle, log_scale = jnp.split(raw, 3, axis=-1)
-        log_scale = jnp.maximum(log_scale, NARROWEST) + np.log(temperature)
+        log_scale = jnp.clip(log_scale, *SCALES) + np.log(temperature)
         return cls(jax.nn.log_softmax(weight / temperature), middle, log_scale)
 
     def below(self, edge: Array) -> Array:
@@ -54,9 +54,10 @@ class Mixture(NamedTuple):
 
     def log_between(self, low: Array, high: Array) -> Array:
         """Log probability of what is between two edges, exact far out in a tail too."""
-        a, b = self._off(low), self._off(high)
+        inside = jax.nn.log_sigmoid(self._off(high)) + jax.nn.log_sigmoid(-self._off(low))
+        width = (high - low)[..., None] * jnp.exp(-self.log_scale)
         # S(b) - S(a) = S(b) S(-a) (1 - exp(a - b)), S the logistic function.
-        between = jax.nn.log_sigmoid(b) + jax.nn.log_sigmoid(-a) + jnp.log1p(-jnp.exp(a - b))
+        between = inside + jnp.log(-jnp.expm1(-width))
         return jax.nn.logsumexp(self.log_weight + between, axis=-1)
 
     def _off(self, edge: Array) -> Array:

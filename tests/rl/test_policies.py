@@ -9,7 +9,7 @@ import pytest
 
 from regrasp.envs import Executor
 from regrasp.rl.clone import CloneConfig, Samples, clone
-from regrasp.rl.policies import FAMILIES, Held, Noise, Policy, ResidualPolicy, TokenPolicy
+from regrasp.rl.policies import FAMILIES, Held, Noise, Policy, ResidualPolicy, TokenPolicy, token
 from regrasp.rl.runner import holding
 
 TERMS = (("cube_pos", 1), ("joint_pos", 2))
@@ -175,6 +175,22 @@ def test_token_probabilities_add_up_over_all_chunks():
     every = jnp.stack(jnp.meshgrid(jnp.arange(4), jnp.arange(4), indexing="ij"), -1).reshape(-1, 2)
     probs = jax.vmap(lambda t: policy.log_prob(params, jnp.ones(1), t, Noise()).sum())(every)
     assert float(jnp.exp(probs).sum()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 300.0])
+def test_bins_of_a_mixture_are_differences_of_what_is_below_and_stay_finite(scale: float):
+    raw = jnp.asarray(scale * np.random.default_rng(0).normal(size=(40, 3 * token.PIECES)))
+    edges = jnp.array([-token.FAR, *np.linspace(-1, 1, 33)[1:-1], token.FAR])
+
+    def logs(raw: jax.Array) -> jax.Array:
+        mixture = token.Mixture.of(raw[:, None], 1.3)
+        return mixture.log_between(edges[:-1], edges[1:])
+
+    np.testing.assert_allclose(jnp.exp(logs(raw)).sum(-1), 1, atol=1e-4)
+    below = token.Mixture.of(raw[:, None], 1.3).below(edges)
+    np.testing.assert_allclose(jnp.exp(logs(raw)), jnp.diff(below), atol=1e-4)
+    assert np.isfinite(logs(raw)).all()
+    assert np.isfinite(jax.grad(lambda r: logs(r).sum())(raw)).all()
 
 
 def test_tokens_are_drawn_as_often_as_their_likelihood_says():
