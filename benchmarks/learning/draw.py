@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.learning.experiments import HALF
 from regrasp.files import whole
 from regrasp.rl.curves import COLOURS, GRID, INK, Run, draw_curves
 
@@ -46,7 +47,7 @@ def _delays(results: Results) -> bytes:
             found = [
                 one
                 for one in result["judged"]
-                if one["physics"] == "table" and one["play"].get("execute") == 6
+                if one["physics"] == "table" and one["play"].get("execute") == HALF
             ]
             found = [
                 one

@@ -19,6 +19,9 @@ IMPROVE = ImproveConfig()
 TASKS = ("transfer_cube", "peg_insertion", "hand_over", "lift_pot", "tidy")
 OFTEN = (PlayConfig(), PlayConfig(execute=2))
 """As it was learned, and looking more often."""
+HALF = CLONE.chunk // 2
+"""Actions that are played of every chunk where policies think: asked more often, with the newest chunk alone,
+they stand still where demonstrators pause."""
 DELAYS_MS = (0.0, 40.0, 80.0, 120.0, 160.0, 200.0)
 
 
@@ -91,7 +94,7 @@ def seeds(one: Experiment, count: int) -> list[Experiment]:
 
 def _delays() -> tuple[PlayConfig, ...]:
     """Thinking time: the arms go on with the old chunk, and the new one knows of it or does not."""
-    late = [PlayConfig(execute=6, newest=True, delay_ms=delay) for delay in DELAYS_MS]
+    late = [PlayConfig(execute=HALF, newest=True, delay_ms=delay) for delay in DELAYS_MS]
     told = [replace(play, continued=True) for play in late[1:]]
     whole = PlayConfig(execute=CLONE.chunk, newest=True)
     return (PlayConfig(execute=1, ensemble=0.01), whole, *late, *told)
