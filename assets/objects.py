@@ -25,15 +25,31 @@ def add_cube(
 
 
 def add_contact_sensor(
-    spec: mujoco.MjSpec, name: str, geom1: str, geom2: str, normal: bool = False
+    spec: mujoco.MjSpec, name: str, geom1: str, geom2: str | None, normal: bool = False
 ) -> None:
-    """A sensor of the contacts between two geoms.
+    """A sensor of the contacts between two geoms, or of one with anything: no sensor names a flex.
 
     It counts them; with `normal` it then gives the unit normal of one, from `geom1` to `geom2`.
     """
     sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
     sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_GEOM, geom1
-    sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, geom2
+    if geom2 is not None:
+        sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, geom2
     found, normals = mujoco.mjtConDataField.mjCONDATA_FOUND, mujoco.mjtConDataField.mjCONDATA_NORMAL
     # Which data, no reduction, one slot.
     sensor.intprm[:3] = (1 << int(found) | normal << int(normals), 0, 1)
+
+
+def add_tree_sensors(spec: mujoco.MjSpec, name: str, root: str) -> None:
+    """Two sensors of the contacts of a body and all that hangs on it.
+
+    `name` counts all, `name-own` those of its parts with each other.
+    """
+    for own in (False, True):
+        sensor = spec.add_sensor(
+            name=f"{name}-own" if own else name, type=mujoco.mjtSensor.mjSENS_CONTACT
+        )
+        sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_XBODY, root
+        if own:
+            sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_XBODY, root
+        sensor.intprm[:3] = (1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 0, 1)

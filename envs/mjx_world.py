@@ -81,6 +81,8 @@ class Physics:
             warp.config.log_level = warp.LOG_WARNING  # It would name every kernel on stdout.
         self._mjx, self._impl, self._window, self._contacts = mjx, impl, window, contacts
         bounded = _bounded(spec, contacts)
+        # First, as it refuses what the engine would ignore without a word.
+        self._layout = _layout(bounded)
         self.model = mjx.put_model(bounded, impl=impl)
         room: dict[str, Any] = {}
         if impl == "warp":
@@ -89,7 +91,6 @@ class Physics:
             constraints = CONSTRAINTS_PER_CONTACT * contacts + OTHER_CONSTRAINTS
             room = {"naconmax": contacts * sims, "njmax": constraints}
         self._blank = mjx.make_data(bounded, impl=impl, **room)
-        self._layout = _layout(bounded)
         self._pairs = _pair_groups(spec.compile(), mjx) if impl == "jax" else []
 
     def advance(

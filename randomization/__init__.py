@@ -39,6 +39,13 @@ from regrasp.randomization.distributions import (
     Uniform,
 )
 from regrasp.randomization.fields import Field, Setting
+from regrasp.randomization.flexes import (
+    flex_damping,
+    flex_friction,
+    flex_softness,
+    flex_stiffness,
+    flex_yield,
+)
 from regrasp.randomization.servos import (
     backlash,
     force_limit,
@@ -85,6 +92,11 @@ __all__ = [
     "command_latency",
     "contact_softness",
     "encoder_step",
+    "flex_damping",
+    "flex_friction",
+    "flex_softness",
+    "flex_stiffness",
+    "flex_yield",
     "force_limit",
     "gravity_tilt",
     "joint_armature",

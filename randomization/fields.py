@@ -17,7 +17,7 @@ from regrasp.assets import SIDES
 from regrasp.envs import Write
 from regrasp.errors import unknown
 
-KINDS = {"body": "bodies", "geom": "geoms", "actuator": "actuators"}
+KINDS = {"body": "bodies", "geom": "geoms", "actuator": "actuators", "flex": "flexes"}
 """What fields name -> where a specification lists it."""
 FACTOR = "x nominal"
 SHARED = ("arm", "all")

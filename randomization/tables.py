@@ -8,6 +8,8 @@ from regrasp.envs import TASKS, Nominal, Randomizer
 from regrasp.envs.tasks.lift_pot import POT, LiftPot
 from regrasp.envs.tasks.parts import RESTING_M
 from regrasp.envs.tasks.peg_insertion import WALLS
+from regrasp.envs.tasks.press_dough import BODIES as DOUGH_CORNERS
+from regrasp.envs.tasks.press_dough import NAME as DOUGH
 from regrasp.envs.tasks.tidy import TRAY, Tidy
 from regrasp.errors import InputError, unknown
 from regrasp.randomization.bodies import (
@@ -33,6 +35,13 @@ from regrasp.randomization.conditions import (
     push_speed,
 )
 from regrasp.randomization.distributions import Constant, LogUniform, Uniform
+from regrasp.randomization.flexes import (
+    flex_damping,
+    flex_friction,
+    flex_softness,
+    flex_stiffness,
+    flex_yield,
+)
 from regrasp.randomization.servos import (
     backlash,
     force_limit,
@@ -97,8 +106,16 @@ def bimanual_rows(
         *timing_rows(),
         *sensing_rows(),
         Row(gravity_tilt(), Uniform(-0.02, 0.02), "our choice: a table levelled by eye, 1.1 deg"),
-        Row(push_speed(objects), Uniform(0.0, 0.05), "our choice: a knock that slides 1 mm"),
-        Row(push_rate(), Constant(0.1), "our choice: once in ten seconds"),
+        *(
+            (
+                Row(
+                    push_speed(objects), Uniform(0.0, 0.05), "our choice: a knock that slides 1 mm"
+                ),
+                Row(push_rate(), Constant(0.1), "our choice: once in ten seconds"),
+            )
+            if objects
+            else ()
+        ),
     )
 
 
@@ -182,6 +199,23 @@ def _peg_insertion() -> Table:
     return Table(*bimanual_rows(("peg", "socket"), surfaces, resized=()))
 
 
+def _press_dough() -> Table:
+    rows = bimanual_rows((), {"table and dough corners": ("table", *DOUGH_CORNERS)})
+    return Table(
+        *rows,
+        Row(
+            body_mass(*DOUGH_CORNERS),
+            LogUniform(0.7, 1.4),
+            "our choice: airy to dense modelling dough",
+        ),
+        Row(flex_stiffness(DOUGH), LogUniform(0.7, 1.4), "our choice: warm to cold dough"),
+        Row(flex_yield(DOUGH), LogUniform(0.7, 1.4), "our choice: fresh to stiff dough"),
+        Row(flex_damping(DOUGH), LogUniform(0.5, 2.0), "our choice: wet to dry dough"),
+        Row(flex_friction(DOUGH), Uniform(0.5, 1.5), "our choice: floured to sticky dough"),
+        Row(flex_softness(DOUGH), Uniform(1.0, 1.5), "our choice: a soft skin"),
+    )
+
+
 def _tidy() -> Table:
     things = Tidy().things
     geoms = tuple(geom for thing in things for geom in thing.geoms)
@@ -196,6 +230,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "lift_pot": _lift_pot,
     "peg_insertion": _peg_insertion,
     "tidy": _tidy,
+    "press_dough": _press_dough,
 }
 
 

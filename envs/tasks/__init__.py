@@ -7,6 +7,7 @@ from regrasp.envs.task import Task
 from regrasp.envs.tasks.hand_over import HandOver
 from regrasp.envs.tasks.lift_pot import LiftPot
 from regrasp.envs.tasks.peg_insertion import PegInsertion
+from regrasp.envs.tasks.press_dough import PressDough
 from regrasp.envs.tasks.tidy import Tidy
 from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.errors import unknown
@@ -17,6 +18,7 @@ TASKS: dict[str, type[Task]] = {
     "lift_pot": LiftPot,
     "peg_insertion": PegInsertion,
     "tidy": Tidy,
+    "press_dough": PressDough,
 }
 
 

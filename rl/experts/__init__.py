@@ -11,6 +11,7 @@ from regrasp.errors import unknown
 from regrasp.rl.experts.hand_over import HandOverExpert
 from regrasp.rl.experts.lift_pot import LiftPotExpert
 from regrasp.rl.experts.peg_insertion import PegInsertionExpert
+from regrasp.rl.experts.press_dough import PressDoughExpert
 from regrasp.rl.experts.script import FLAWLESS, HUMAN, Manner
 from regrasp.rl.experts.tidy import TidyExpert
 from regrasp.rl.experts.transfer_cube import TransferCubeExpert
@@ -40,6 +41,7 @@ EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {
     "lift_pot": LiftPotExpert,
     "peg_insertion": PegInsertionExpert,
     "tidy": TidyExpert,
+    "press_dough": PressDoughExpert,
 }
 MANNERS = {"human": HUMAN, "flawless": FLAWLESS}
 

@@ -10,6 +10,7 @@ IDS = {
     "lift_pot": "regrasp/LiftPot-v0",
     "peg_insertion": "regrasp/PegInsertion-v0",
     "tidy": "regrasp/Tidy-v0",
+    "press_dough": "regrasp/PressDough-v0",
 }
 
 
