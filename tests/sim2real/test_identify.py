@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -277,7 +278,8 @@ def test_the_smallest_set_that_is_as_good_is_chosen_and_clearly_worse_ones_drop_
         size = len(PLAIN) + len(LADDER[rung])
         return [[0.5] * size, (level + 1e-4 * rng.normal(size=30)).tolist()]
 
-    found, rungs = climb(arm, 0, None, folds_, once)
+    unread: Any = None
+    found, rungs = climb(arm, 0, unread, folds_, once)
     assert found == chosen
     tried = {k: {rung for fold, rung in asked if fold == str(k)} for k in range(3)}
     assert tried[0] == set(LADDER) == {r.name for r in rungs}
