@@ -10,7 +10,7 @@ from mujoco.batch import MODEL_FIELDS, Batch
 from regrasp.assets import Workcell
 from regrasp.envs.randomizer import nominal
 from regrasp.envs.view import Watch, Window
-from regrasp.envs.world import home_qpos
+from regrasp.envs.world import home_qpos, placed
 from regrasp.errors import InputError
 
 _VEL = int(mujoco.mjtStage.mjSTAGE_VEL)
@@ -48,7 +48,7 @@ class CpuWorld:
         self._derived: dict[str, np.ndarray] = {}
         self._home = home_qpos(model, workcell)
         names = ("qpos", "qvel", "ctrl", "xfrc_applied")
-        names += ("site_xpos", "xpos", "xquat", "sensordata")
+        names += ("site_xpos", "xpos", "xquat", "sensordata", "flexvert_xpos")
         self._bound = {name: self.batch.bind(name) for name in names}
 
     @property
@@ -73,9 +73,7 @@ class CpuWorld:
         self.batch.reset(rows, stage=_NONE)
         self._bound["qpos"][rows] = self._home
         for name, values in qpos.items():
-            joint = self.model.joint(name)
-            first = joint.qposadr[0]
-            self._bound["qpos"][rows, first : first + joint.qpos0.size] = values
+            self._bound["qpos"][rows, placed(self.model, name)] = values
 
     def put_rows(
         self, rows: Int[np.ndarray, " k"], states: Float64[np.ndarray, "k nstate"]
@@ -119,7 +117,7 @@ class CpuWorld:
             self._bound["xfrc_applied"][:, self._pushed, :3] = 0
 
     def block(self, rows: Int[np.ndarray, " k"] | None = None) -> Float32[np.ndarray, "k size"]:
-        names = ("qpos", "qvel", "site_xpos", "xpos", "xquat", "sensordata")
+        names = ("qpos", "qvel", "site_xpos", "xpos", "xquat", "sensordata", "flexvert_xpos")
         arrays = (self._bound[name] for name in names)
         return self.window.gather(*(a if rows is None else a[rows] for a in arrays))
 

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -203,8 +204,8 @@ class Mechanics:
     def measure(self, carry: Carry, block: Float[Array, " size"]) -> View:
         """What the sensors say: late, with joint offsets, encoder steps and a misplaced camera.
 
-        Joint angles and the poses of watched bodies are measured; sites, velocities, openings and
-        contact sensors are only late. What was sent is never late.
+        Joint angles, poses of watched bodies and vertices of flexes are measured; sites, velocities,
+        openings and contact sensors are only late. What was sent is never late.
         """
         settings = self.settings(carry)
         if self.depth:
@@ -227,6 +228,10 @@ class Mechanics:
                 for name, pos in view.body_pos.items()
             },
             body_quat={name: _product(turn, quat) for name, quat in view.body_quat.items()},
+            flex={
+                name: jax.vmap(partial(_turned, turn))(points) + settings.camera_shift_m
+                for name, points in view.flex.items()
+            },
         )
 
     def observe(self, carry: Carry, block: Float[Array, " size"]) -> dict[str, Array]:

@@ -79,6 +79,11 @@ class Physics:
             import warp
 
             warp.config.log_level = warp.LOG_WARNING  # It would name every kernel on stdout.
+        if spec.flexes:
+            raise InputError(
+                f"flex {spec.flexes[0].name!r}: MJX has no cloth or other flex that this library could "
+                "run: use backend 'cpu'"
+            )
         self._mjx, self._impl, self._window, self._contacts = mjx, impl, window, contacts
         bounded = _bounded(spec, contacts)
         # First, as it refuses what the engine would ignore without a word.

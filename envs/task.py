@@ -22,7 +22,8 @@ class Initial(NamedTuple):
     qpos: dict[str, Float[Array, " _"]]
     """Joint name -> position, for the joints that do not start at home.
 
-    Free joints: position in m, then quaternion wxyz.
+    Free joints: position in m, then quaternion wxyz. Flexes: how far each vertex is from where the scene
+    puts it, three numbers each (m).
     """
     carry: Carry
 

@@ -28,15 +28,18 @@ class View(NamedTuple):
     body_quat: dict[str, Float[Array, "4"]]
     """Orientation as a unit quaternion, w first."""
     sensor: dict[str, Float[Array, " _"]]
+    flex: dict[str, Float[Array, "_ 3"]] = {}  # noqa: RUF012
+    """Where the vertices of cloths, cables and other flexes are, in the order of the model."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """The sites, bodies and sensors that a task's functions look at, by name."""
+    """The sites, bodies, sensors and flexes that a task's functions look at, by name."""
 
     sites: tuple[str, ...] = ()
     bodies: tuple[str, ...] = ()
     sensors: tuple[str, ...] = ()
+    flexes: tuple[str, ...] = ()
 
 
 class Window:
@@ -60,29 +63,42 @@ class Window:
             [i for s in sensors for i in range(s.adr[0], s.adr[0] + s.dim[0])], int
         )
         self._sensor_sizes = [int(s.dim[0]) for s in sensors]
+        spans = [flex_vertices(model, name) for name in watch.flexes]
+        self._flex_sizes = [span.stop - span.start for span in spans]
+        self._vertices = np.array([i for span in spans for i in range(span.start, span.stop)], int)
         n, s, b = len(joints), len(self._sites), len(self._bodies)
-        self.size = 2 * n + 3 * s + 7 * b + len(self._sensors)
+        self.size = 2 * n + 3 * s + 7 * b + len(self._sensors) + 3 * len(self._vertices)
 
     def gather(
-        self, qpos: Any, qvel: Any, site_xpos: Any, xpos: Any, xquat: Any, sensordata: Any
+        self,
+        qpos: Any,
+        qvel: Any,
+        site_xpos: Any,
+        xpos: Any,
+        xquat: Any,
+        sensordata: Any,
+        flexvert_xpos: Any = None,
     ) -> Any:
         """The watched entries of MuJoCo's arrays, side by side.
 
         Args:
             qpos: (..., nq), and the others alike; all NumPy or all JAX.
+            flexvert_xpos: may be left out where no flex is watched.
 
         Returns:
             (..., size), float32.
         """
         flat = (*qpos.shape[:-1], -1)
-        parts = (
+        parts = [
             qpos[..., self._qpos],
             qvel[..., self._qvel],
             site_xpos[..., self._sites, :].reshape(flat),
             xpos[..., self._bodies, :].reshape(flat),
             xquat[..., self._bodies, :].reshape(flat),
             sensordata[..., self._sensors],
-        )
+        ]
+        if len(self._vertices):
+            parts.append(flexvert_xpos[..., self._vertices, :].reshape(flat))
         xp = np if isinstance(qpos, np.ndarray) else jnp
         return xp.concatenate(parts, axis=-1, dtype=np.float32)
 
@@ -92,14 +108,18 @@ class Window:
         `target` is left for the mechanics to fill: the engine does not know it.
         """
         n, sites, bodies = len(self._qpos), self._watch.sites, self._watch.bodies
-        cuts = np.cumsum([n, n, 3 * len(sites), 3 * len(bodies), 4 * len(bodies)])
-        pos, vel, site, xpos, xquat, sensor = (
+        cuts = np.cumsum(
+            [n, n, 3 * len(sites), 3 * len(bodies), 4 * len(bodies), len(self._sensors)]
+        )
+        pos, vel, site, xpos, xquat, sensor, vertices = (
             block[a:b] for a, b in zip([0, *cuts], [*cuts, self.size], strict=True)
         )
         grippers = np.array(self._gripper_columns)
         pos = pos.at[grippers].set((pos[grippers] - self._closed) / self._travel)
         vel = vel.at[grippers].divide(self._travel)
         ends = np.cumsum([0, *self._sensor_sizes])
+        bounds = np.cumsum([0, *self._flex_sizes])
+        vertices = vertices.reshape(-1, 3)
         return View(
             joint_pos=pos,
             joint_vel=vel,
@@ -110,4 +130,20 @@ class Window:
             sensor={
                 name: sensor[ends[i] : ends[i + 1]] for i, name in enumerate(self._watch.sensors)
             },
+            flex={
+                name: vertices[bounds[i] : bounds[i + 1]]
+                for i, name in enumerate(self._watch.flexes)
+            },
         )
+
+
+def flex_vertices(model: mujoco.MjModel, name: str) -> slice:
+    """Where the vertices of a flex stand among those of all flexes."""
+    flex = flex_id(model, name)
+    first = int(model.flex_vertadr[flex])
+    return slice(first, first + int(model.flex_vertnum[flex]))
+
+
+def flex_id(model: mujoco.MjModel, name: str) -> int:
+    """The number of a flex; -1: there is none of that name."""
+    return mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_FLEX, name)

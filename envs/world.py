@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Shaped
 
 from regrasp.assets import Workcell
-from regrasp.envs.view import Watch, Window
-from regrasp.errors import unknown
+from regrasp.envs.view import Watch, Window, flex_id, flex_vertices
+from regrasp.errors import InputError, unknown
 
 
 @runtime_checkable
@@ -181,6 +181,27 @@ def home_row(model: mujoco.MjModel, workcell: Workcell) -> Float64[np.ndarray, "
     row = np.zeros(mujoco.mj_stateSize(model, INTEGRATION))
     mujoco.mj_getState(model, data, row, INTEGRATION)
     return row
+
+
+def placed(model: mujoco.MjModel, name: str) -> slice:
+    """Where the positions of a joint, or of all vertices of a flex, stand in qpos.
+
+    A vertex has three slides, along the axes of the body that the flex was made in; they count from where
+    the scene puts the vertex (m).
+    """
+    if flex_id(model, name) >= 0:
+        vertices = flex_vertices(model, name)
+        bodies = model.flex_vertbodyid[vertices]
+        joints = model.body_jntadr[bodies]
+        if (np.diff(joints) != 3).any() or (model.body_jntnum[bodies] != 3).any():
+            raise InputError(
+                f"flex {name!r}: only one whose vertices all slide three ways can be placed"
+            )
+        first = int(model.jnt_qposadr[joints[0]])
+        return slice(first, first + 3 * len(bodies))
+    joint = model.joint(name)
+    first = int(joint.qposadr[0])
+    return slice(first, first + joint.qpos0.size)
 
 
 def home_qpos(model: mujoco.MjModel, workcell: Workcell) -> Float64[np.ndarray, " nq"]:

@@ -40,10 +40,13 @@ from regrasp.randomization.distributions import (
 )
 from regrasp.randomization.fields import Field, Setting
 from regrasp.randomization.flexes import (
+    flex_bend,
     flex_damping,
     flex_friction,
+    flex_mass,
     flex_softness,
     flex_stiffness,
+    flex_thickness,
     flex_yield,
 )
 from regrasp.randomization.servos import (
@@ -92,10 +95,13 @@ __all__ = [
     "command_latency",
     "contact_softness",
     "encoder_step",
+    "flex_bend",
     "flex_damping",
     "flex_friction",
+    "flex_mass",
     "flex_softness",
     "flex_stiffness",
+    "flex_thickness",
     "flex_yield",
     "force_limit",
     "gravity_tilt",

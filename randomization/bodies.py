@@ -42,8 +42,8 @@ def body_mass(body: str, *more: str) -> Field:
     def writes(model: mujoco.MjModel, row: str) -> list[Write]:
         i = ids(model, "body", bodies)
         return [
-            _one(row, "body_mass", i, scale),
-            _one(row, "body_inertia", _block(i, 3), scale),
+            one(row, "body_mass", i, scale),
+            one(row, "body_inertia", block(i, 3), scale),
         ]
 
     return Field(
@@ -70,7 +70,7 @@ def mass_center(body: str) -> Field:
         for kind in ("geom", "site"):
             own = np.flatnonzero(getattr(model, f"{kind}_bodyid") == i)
             if np.isin(getattr(model, f"{kind}_sameframe")[own], 2).any():
-                frames.append(_one(row, f"{kind}_sameframe", own, _shape_frame))
+                frames.append(one(row, f"{kind}_sameframe", own, _shape_frame))
         return [Write(row, "body_ipos", 3 * i + np.arange(3), np.arange(3), add), *frames]
 
     return Field(
@@ -122,7 +122,7 @@ def contact_softness(name: str, geoms: Sequence[str]) -> Field:
 
     def writes(model: mujoco.MjModel, row: str) -> list[Write]:
         columns = model.geom_solref.shape[1]
-        return [_one(row, "geom_solref", columns * ids(model, "geom", geoms), scale)]
+        return [one(row, "geom_solref", columns * ids(model, "geom", geoms), scale)]
 
     return Field(
         f"{name} softness",
@@ -151,22 +151,22 @@ def object_size(body: str, floor_m: float) -> Field:
         sites = np.flatnonzero(np.isin(model.site_bodyid, bodies))
         _check_shapes(model, body, geoms)
         lengths = {
-            "geom_size": _block(geoms, 3),
-            "geom_pos": _block(geoms, 3),
+            "geom_size": block(geoms, 3),
+            "geom_pos": block(geoms, 3),
             "geom_rbound": geoms,
-            "geom_aabb": _block(geoms, 6),
-            "site_pos": _block(sites, 3),
-            "body_ipos": _block(bodies, 3),
-            "body_pos": _block(bodies[1:], 3),
+            "geom_aabb": block(geoms, 6),
+            "site_pos": block(sites, 3),
+            "body_ipos": block(bodies, 3),
+            "body_pos": block(bodies[1:], 3),
         }
         return [
             *(
-                _one(row, field, at, scale)
+                one(row, field, at, scale)
                 for field, at in lengths.items()
                 if _moves(model, field, at)
             ),
-            _one(row, "body_mass", bodies, cube),
-            _one(row, "body_inertia", _block(bodies, 3), fifth_power),
+            one(row, "body_mass", bodies, cube),
+            one(row, "body_inertia", block(bodies, 3), fifth_power),
         ]
 
     return Field(
@@ -182,7 +182,7 @@ def object_size(body: str, floor_m: float) -> Field:
 
 def _friction(name: str, geoms: Sequence[str], column: int) -> Field:
     def writes(model: mujoco.MjModel, row: str) -> list[Write]:
-        return [_one(row, "geom_friction", 3 * ids(model, "geom", geoms) + column, scale)]
+        return [one(row, "geom_friction", 3 * ids(model, "geom", geoms) + column, scale)]
 
     return Field(
         name,
@@ -193,12 +193,12 @@ def _friction(name: str, geoms: Sequence[str], column: int) -> Field:
     )
 
 
-def _one(row: str, field: str, entries: np.ndarray, change: Any) -> Write:
+def one(row: str, field: str, entries: np.ndarray, change: Any) -> Write:
     """All entries by the row's only number."""
     return Write(row, field, entries, np.zeros(1, int), change)
 
 
-def _block(index: np.ndarray, width: int) -> np.ndarray:
+def block(index: np.ndarray, width: int) -> np.ndarray:
     """Entries of a flattened field whose elements have that many numbers."""
     return (width * index[:, None] + np.arange(width)).ravel()
 

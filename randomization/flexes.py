@@ -1,5 +1,6 @@
-"""Fields of soft bodies: stiffness, yield point, damping, friction, softness of contacts."""
+"""Fields of flexes (cloths, soft blocks): mass, stiffness, yield, damping, thickness, contacts."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import mujoco
@@ -7,74 +8,131 @@ import numpy as np
 
 from regrasp.envs import Write
 from regrasp.envs.randomizer import scale
-from regrasp.errors import InputError, unknown
+from regrasp.envs.view import flex_id
+from regrasp.errors import InputError
+from regrasp.randomization.bodies import block, one
 from regrasp.randomization.fields import FACTOR, Field
+
+_MASS_DERIVED = (
+    "body_invweight0",
+    "body_subtreemass",
+    "dof_M0",
+    "dof_invweight0",
+    "efm0_L",
+    "flexedge_invweight0",
+)
+
+
+def flex_mass(flex: str) -> Field:
+    """Mass of a flex, by one factor for all of its vertices."""
+
+    def writes(model: mujoco.MjModel, row: str) -> list[Write]:
+        vertices = _span(model, flex, "vertadr", model.nflexvert)
+        bodies = np.unique(model.flex_vertbodyid[vertices])
+        return [
+            one(row, "body_mass", bodies, scale),
+            one(row, "body_inertia", block(bodies, 3), scale),
+        ]
+
+    return _field(flex, "mass", writes, (0.1, 10.0), _MASS_DERIVED)
 
 
 def flex_stiffness(flex: str) -> Field:
-    """Elastic stiffness of a soft body; the strain at which it yields stays, so the force does not."""
+    """Stiffness of a flex against being stretched, by one factor; the strain at which it yields stays."""
+    return _elastic(flex, "stiffness", "flex_stiffness", "stiffnessadr")
 
-    def writes(model: mujoco.MjModel, row: str) -> list[Write]:
-        starts = np.append(model.flex_stiffnessadr, len(model.flex_stiffness))
-        first = int(model.flex_stiffnessadr[_id(model, flex)])
-        last = int(starts[starts > first].min())
-        return [Write(row, "flex_stiffness", np.arange(first, last), np.zeros(1, int), scale)]
 
-    return Field(f"{flex} stiffness", FACTOR, writes=writes, range=(0.1, 10.0), names=_names(flex))
+def flex_bend(flex: str) -> Field:
+    """Stiffness of a cloth against bending, by one factor."""
+    return _elastic(flex, "bend", "flex_bending", "bendingadr", ("efm0_L",))
+
+
+def flex_damping(flex: str) -> Field:
+    """Damping of a flex, over its stiffness, by one factor."""
+    return _single(flex, "damping", "flex_damping", ("efm0_L",))
+
+
+def flex_thickness(flex: str) -> Field:
+    """The radius with which a flex collides, by one factor; its stiffness stays."""
+    return _single(flex, "thickness", "flex_radius")
+
+
+def flex_friction(flex: str) -> Field:
+    """Sliding friction of a flex, by one factor.
+
+    A contact takes the larger friction of the two that touch, or that of the one with the higher priority.
+    """
+    return _single(flex, "friction", "flex_friction")
+
+
+def flex_softness(flex: str) -> Field:
+    """Time constant in which contacts of a flex push out, by one factor: see `contact_softness`."""
+
+    def range_of(model: mujoco.MjModel) -> tuple[float, float]:
+        constant = float(model.flex_solref[flex_id(model, flex), 0])
+        return 2 * model.opt.timestep / constant, np.inf
+
+    return replace(_single(flex, "softness", "flex_solref"), range_of=range_of)
 
 
 def flex_yield(flex: str) -> Field:
-    """Strain at which a soft body begins to flow, and with it the force of flow."""
+    """Strain at which a flex begins to flow, and with it the force of flow, by one factor."""
 
     def range_of(model: mujoco.MjModel) -> tuple[float, float]:
-        if not model.flex_plasticmode[_id(model, flex)] & 2:
+        if not model.flex_plasticmode[flex_id(model, flex)] & 2:
             raise InputError(
                 f"yield strain of {flex!r}: it has none, and the engine allots plastic state only when a "
                 "scene is compiled: give it one there"
             )
         return 0.1, 10.0
 
-    return replace(_one(flex, "yield strain", "flex_yield", 0), range_of=range_of)
+    return replace(_single(flex, "yield strain", "flex_yield"), range_of=range_of)
 
 
-def flex_damping(flex: str) -> Field:
-    """Viscosity of a soft body over its stiffness."""
-    return _one(flex, "damping", "flex_damping", 0)
-
-
-def flex_friction(flex: str) -> Field:
-    """Sliding friction of a soft body; a contact takes the larger one of the two that touch."""
-    return _one(flex, "friction", "flex_friction", 0)
-
-
-def flex_softness(flex: str) -> Field:
-    """Time constant in which contacts of a soft body push out: see `contact_softness`."""
-
-    def range_of(model: mujoco.MjModel) -> tuple[float, float]:
-        constant = float(model.flex_solref[_id(model, flex), 0])
-        return 2 * model.opt.timestep / constant, np.inf
-
-    return replace(_one(flex, "softness", "flex_solref", 0), range_of=range_of)
-
-
-def _one(flex: str, what: str, field: str, column: int) -> Field:
-    """A factor on one number of a soft body."""
+def _single(flex: str, what: str, field: str, derived: tuple[str, ...] = ()) -> Field:
+    """A field with one number per flex, or whose first one counts."""
 
     def writes(model: mujoco.MjModel, row: str) -> list[Write]:
-        values = getattr(model, field)
-        width = values.size // model.nflex
-        at = np.array([width * _id(model, flex) + column])
-        return [Write(row, field, at, np.zeros(1, int), scale)]
+        columns = getattr(model, field).size // model.nflex
+        return [one(row, field, np.array([columns * flex_id(model, flex)]), scale)]
 
-    return Field(f"{flex} {what}", FACTOR, writes=writes, range=(0.1, 10.0), names=_names(flex))
+    return _field(flex, what, writes, (0.0, np.inf), derived)
 
 
-def _id(model: mujoco.MjModel, flex: str) -> int:
-    names = [model.names[i:].split(b"\0", 1)[0].decode() for i in model.name_flexadr]
-    if flex not in names:
-        raise unknown("flex", flex, names)
-    return names.index(flex)
+def _elastic(
+    flex: str, what: str, field: str, address: str, derived: tuple[str, ...] = ()
+) -> Field:
+    def writes(model: mujoco.MjModel, row: str) -> list[Write]:
+        numbers = getattr(model, field)
+        entries = _span(model, flex, address, numbers.size)
+        if not len(entries):
+            raise InputError(f"{flex} {what}: this flex has no such stiffness")
+        return [one(row, field, entries, scale)]
+
+    return _field(flex, what, writes, (0.0, np.inf), derived)
 
 
-def _names(flex: str) -> tuple[tuple[str, str], ...]:
-    return (("flex", flex),)
+def _span(model: mujoco.MjModel, flex: str, address: str, size: int) -> np.ndarray:
+    """The entries of one flex in an array that holds those of all, one flex after the other."""
+    starts = getattr(model, f"flex_{address}")
+    first = starts[flex_id(model, flex)]
+    if first < 0:
+        return np.arange(0)
+    return np.arange(first, min([*starts[starts > first], size]))
+
+
+def _field(
+    flex: str,
+    what: str,
+    writes: Callable[[mujoco.MjModel, str], list[Write]],
+    limits: tuple[float, float],
+    derived: tuple[str, ...] = (),
+) -> Field:
+    return Field(
+        f"{flex} {what}",
+        FACTOR,
+        writes=writes,
+        range=limits,
+        derived=derived,
+        names=(("flex", flex),),
+    )

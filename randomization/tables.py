@@ -36,10 +36,13 @@ from regrasp.randomization.conditions import (
 )
 from regrasp.randomization.distributions import Constant, LogUniform, Uniform
 from regrasp.randomization.flexes import (
+    flex_bend,
     flex_damping,
     flex_friction,
+    flex_mass,
     flex_softness,
     flex_stiffness,
+    flex_thickness,
     flex_yield,
 )
 from regrasp.randomization.servos import (
@@ -171,9 +174,11 @@ def sensing_rows() -> tuple[Row, ...]:
     )
 
 
-def _surface_rows(name: str, geoms: Sequence[str], source: str) -> tuple[Row, ...]:
+def _surface_rows(
+    name: str, geoms: Sequence[str], source: str, low: float = 0.5
+) -> tuple[Row, ...]:
     return (
-        Row(slide_friction(name, geoms), Uniform(0.5, 1.5), source),
+        Row(slide_friction(name, geoms), Uniform(low, 1.5), source),
         Row(torsion_friction(name, geoms), Uniform(0.5, 1.5), source),
         Row(roll_friction(name, geoms), Uniform(0.5, 1.5), source),
     )
@@ -224,6 +229,28 @@ def _tidy() -> Table:
     return Table(*bimanual_rows([t.name for t in things], surfaces, resized=()))
 
 
+def _fold_towel() -> Table:
+    towel, weave = "towel", "our choice: thin to thick terry cloth"
+    return Table(
+        Row(flex_mass(towel), Uniform(0.75, 1.25), weave),
+        Row(flex_stiffness(towel), LogUniform(0.5, 2.0), weave),
+        Row(flex_bend(towel), LogUniform(0.7, 1.4), weave),
+        Row(flex_damping(towel), LogUniform(0.5, 2.0), weave),
+        Row(flex_thickness(towel), Uniform(0.9, 1.1), weave),
+        Row(flex_friction(towel), Uniform(0.75, 1.25), "our choice: smooth to rough cotton"),
+        *_surface_rows("finger tip", TIPS, "our choice: worn to fresh rubber tape", low=0.75),
+        Row(
+            slide_friction("table and rod", ("table_plane", "rod")),
+            Uniform(0.5, 1.5),
+            "our choice: bare wood to a mat",
+        ),
+        *servo_rows(),
+        *timing_rows(),
+        *sensing_rows(),
+        Row(gravity_tilt(), Uniform(-0.02, 0.02), "our choice: a table levelled by eye, 1.1 deg"),
+    )
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "transfer_cube": _transfer_cube,
     "hand_over": _hand_over,
@@ -231,6 +258,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "peg_insertion": _peg_insertion,
     "tidy": _tidy,
     "press_dough": _press_dough,
+    "fold_towel": _fold_towel,
 }
 
 

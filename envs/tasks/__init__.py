@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from regrasp.assets import ALOHA, load_workcell
 from regrasp.envs.task import Task
+from regrasp.envs.tasks.fold_towel import FoldTowel
 from regrasp.envs.tasks.hand_over import HandOver
 from regrasp.envs.tasks.lift_pot import LiftPot
 from regrasp.envs.tasks.peg_insertion import PegInsertion
@@ -19,6 +20,7 @@ TASKS: dict[str, type[Task]] = {
     "peg_insertion": PegInsertion,
     "tidy": Tidy,
     "press_dough": PressDough,
+    "fold_towel": FoldTowel,
 }
 
 

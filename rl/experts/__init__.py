@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int
 
 from regrasp.envs import Task, View, load_task
 from regrasp.errors import unknown
+from regrasp.rl.experts.fold_towel import FoldTowelExpert
 from regrasp.rl.experts.hand_over import HandOverExpert
 from regrasp.rl.experts.lift_pot import LiftPotExpert
 from regrasp.rl.experts.peg_insertion import PegInsertionExpert
@@ -42,6 +43,7 @@ EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {
     "peg_insertion": PegInsertionExpert,
     "tidy": TidyExpert,
     "press_dough": PressDoughExpert,
+    "fold_towel": FoldTowelExpert,
 }
 MANNERS = {"human": HUMAN, "flawless": FLAWLESS}
 

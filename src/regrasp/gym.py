@@ -11,6 +11,7 @@ IDS = {
     "peg_insertion": "regrasp/PegInsertion-v0",
     "tidy": "regrasp/Tidy-v0",
     "press_dough": "regrasp/PressDough-v0",
+    "fold_towel": "regrasp/FoldTowel-v0",
 }
 
 

@@ -13,7 +13,7 @@ from regrasp.randomization import randomizer_for
 ROWS = 3
 QUICK = {"mjx": ("transfer_cube",)}
 """Engines that take a minute to compile a task are tried on these; on the others in the slow tests."""
-CPU_ONLY = ("press_dough",)
+CPU_ONLY = ("press_dough", "fold_towel")
 """Tasks that the other engines refuse: they know no plasticity."""
 EVERYWHERE = [
     pytest.param(

@@ -1,0 +1,145 @@
+"""Cloth: a sheet of triangles with a thickness, which stretches, bends, and is held by friction alone."""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from regrasp.assets.surroundings import TABLE_TOP_M
+from regrasp.errors import InputError, check_positive, check_within
+
+CLOTH_BIT, TABLE_BIT = 2, 4
+"""Bits of contact types: cloth lies on a plane of its own, not on the table's box. Each triangle would
+touch the box at three points, four times as many contacts as there are vertices."""
+HARD_IMPEDANCE = (0.95, 0.999, 0.001, 0.5, 2.0)
+"""Of contacts of cloth (solimp). Softer, fingers press through it, and it slips out."""
+STIFFEST = 3000.0
+"""The largest stretching stiffness over a vertex's inertia in one timestep, E t dt^2 / m; see
+`Cloth.check_timestep`."""
+
+
+@dataclass(frozen=True)
+class Cloth:
+    """A rectangular sheet. Vertex (i, j) is the one in column i along x and row j along y."""
+
+    size_m: tuple[float, float] = (0.28, 0.28)
+    """Edges along x and y."""
+    vertices: tuple[int, int] = (9, 9)
+    """How many along each edge."""
+    mass_kg: float = 0.08
+    radius_m: float = 0.004
+    """Half of the thickness with which it collides."""
+    young_pa: float = 3e5
+    """Young's modulus."""
+    poisson: float = 0.2
+    """Poisson's ratio."""
+    sheet_m: float = 0.0028
+    """Thickness with which it stretches (proportional) and bends (its cube)."""
+    damping_s: float = 0.02
+    """Damping over stiffness."""
+    friction: float = 1.0
+    """Sliding friction, against everything that has no priority over it."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("mass_kg", "young_pa", "sheet_m", "friction"))
+        check_within(self, ("size_m",), 0.05, 1.0)
+        check_within(self, ("radius_m",), 0.002, 0.006)
+        check_within(self, ("poisson",), 0.0, 0.49)
+        check_within(self, ("damping_s",), 0.0, 1.0)
+        check_within(self, ("friction",), 0.05, 1.5)
+        if min(self.vertices) < 2:
+            raise InputError(f"vertices {self.vertices}: choose at least 2 along each edge")
+        narrowest = min(self.cells_m)
+        if narrowest < 3 * self.radius_m:
+            raise InputError(
+                f"vertices {self.vertices}: cells of {narrowest:.3g} m overlap at radius_m "
+                f"{self.radius_m}: choose fewer, or a radius of at most {narrowest / 3:.3g}"
+            )
+
+    @property
+    def cells_m(self) -> tuple[float, float]:
+        """Edges of one cell of the mesh."""
+        (width, length), (columns, rows) = self.size_m, self.vertices
+        return width / (columns - 1), length / (rows - 1)
+
+    @property
+    def flat_m(self) -> Float[np.ndarray, "columns rows 3"]:
+        """The vertices of the flat sheet about its middle."""
+        (width, length), (columns, rows) = self.size_m, self.vertices
+        x, y = np.linspace(-width, width, columns) / 2, np.linspace(-length, length, rows) / 2
+        return np.stack([*np.meshgrid(x, y, indexing="ij"), np.zeros((columns, rows))], axis=-1)
+
+    def check_timestep(self, timestep_s: float) -> None:
+        """Refuse a sheet that is too stiff for its timestep.
+
+        Raises:
+            InputError: says the largest modulus that goes.
+        """
+        vertex_kg = self.mass_kg / (self.vertices[0] * self.vertices[1])
+        most = STIFFEST * vertex_kg / (self.sheet_m * timestep_s**2)
+        if self.young_pa > most:
+            raise InputError(
+                f"young_pa {self.young_pa:.3g}: the engine cannot hold it at timestep_s {timestep_s:.3g} "
+                f"with vertices of {1000 * vertex_kg:.2g} g and sheet_m {self.sheet_m}: choose at most "
+                f"{most:.3g}"
+            )
+
+    def add(
+        self,
+        spec: mujoco.MjSpec,
+        name: str,
+        height_m: float,
+        rgba: tuple[float, float, float, float],
+    ) -> None:
+        """Put it in a scene, flat, with its middle above the origin.
+
+        The engine's integrator becomes the one that solves elasticity implicitly. The table must be there.
+
+        Args:
+            spec: the scene.
+            name: of the flex; its vertices are the bodies `name_0`, `name_1`, ... column by column.
+            height_m: of the sheet's middle plane.
+            rgba: its colour.
+        """
+        timestep_s = spec.option.timestep
+        self.check_timestep(timestep_s)
+        spec.option.integrator = mujoco.mjtIntegrator.mjINT_DISCRETE
+        # What is held between fingers creeps out of them by this factor less.
+        spec.option.impratio = 100
+        _lay_plane(spec)
+        root = spec.worldbody.add_body(name=name, pos=(0, 0, height_m))
+        flex = root.make_flex(
+            name,
+            type="grid",
+            dim=2,
+            dof="full",
+            count=[*self.vertices, 1],
+            spacing=[*self.cells_m, 1.0],
+            mass=self.mass_kg,
+            radius=self.radius_m,
+            elastic2d=3,  # It stretches and bends.
+        )
+        flex.young, flex.poisson = self.young_pa, self.poisson
+        flex.thickness, flex.damping = self.sheet_m, self.damping_s
+        flex.friction = (self.friction, 0.005, 0.0001)
+        flex.solref, flex.solimp = (2 * timestep_s, 1.0), HARD_IMPEDANCE
+        flex.contype, flex.conaffinity = CLOTH_BIT, CLOTH_BIT | 1
+        flex.rgba = rgba
+
+
+def vertex_bodies(name: str, cloth: Cloth) -> tuple[str, ...]:
+    """The bodies of a sheet's vertices, in the order of the flex."""
+    return tuple(f"{name}_{i}" for i in range(cloth.vertices[0] * cloth.vertices[1]))
+
+
+def _lay_plane(spec: mujoco.MjSpec) -> None:
+    """The plane of the table's surface, which only cloth touches."""
+    table = spec.geom("table")
+    table.contype = TABLE_BIT
+    plane = spec.worldbody.add_geom(
+        name="table_plane", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0, 0, TABLE_TOP_M), group=3
+    )
+    plane.size = (*table.size[:2], 0.1)
+    plane.friction = table.friction
+    plane.contype, plane.conaffinity = CLOTH_BIT, 0
