@@ -7,7 +7,7 @@ lying there untouched.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -174,7 +174,7 @@ class FoldTowel(Task):
             "joint_pos": arms,
             "gripper": grippers,
             "target": view.target,
-            "towel_pos": self.landmarks(view).ravel(),
+            "towel_pos": jnp.ravel(self.landmarks(view)),
         }
 
     def reward(self, view: View, carry: FoldTowelCarry) -> dict[str, Array]:
@@ -203,13 +203,13 @@ class FoldTowel(Task):
         beyond = jnp.abs(view.flex["towel"][:, :2]) > self.workcell().table_half_m
         return jnp.any(beyond)
 
-    def landmarks(self, view: View) -> Float[Array, "3 3 3"]:
+    def landmarks(self, view: View) -> Float[Array | np.ndarray, "3 3 3"]:
         """Corners, middles of the edges and the middle: along x, along y, coordinates (m)."""
         grid = self._grid(view)
         columns, rows = (np.array([0, n // 2, n - 1]) for n in self.vertices)
         return grid[columns[:, None], rows[None]]
 
-    def _grid(self, view: View) -> Float[Array, "columns rows 3"]:
+    def _grid(self, view: View) -> Any:
         return view.flex["towel"].reshape(*self.vertices, 3)
 
     def _apart_m(self, view: View) -> Float[Array, ""]:

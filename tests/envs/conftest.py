@@ -14,7 +14,7 @@ ROWS = 3
 QUICK = {"mjx": ("transfer_cube",)}
 """Engines that take a minute to compile a task are tried on these; on the others in the slow tests."""
 CPU_ONLY = ("press_dough", "fold_towel")
-"""Tasks that the other engines refuse: they know no plasticity."""
+"""Tasks that the other engines refuse: they know neither plasticity nor cloth."""
 EVERYWHERE = [
     pytest.param(
         (task, backend),
