@@ -516,7 +516,7 @@ def test_halving_the_timestep_allows_stiffer_dough():
 
 @pytest.mark.parametrize("backend", ["mjx", "warp"])
 def test_engines_without_plasticity_refuse_it(backend: str):
-    with pytest.raises(InputError, match="flex 'dough': MJX has no .* use backend 'cpu'"):
+    with pytest.raises(InputError, match=r"flex 'dough': MJX has no .* use backend 'cpu'"):
         regrasp.make("press_dough", 2, backend=backend)
 
 
