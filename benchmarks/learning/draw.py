@@ -49,11 +49,7 @@ def _delays(results: Results) -> bytes:
                 for one in result["judged"]
                 if one["physics"] == "table" and one["play"].get("execute") == HALF
             ]
-            found = [
-                one
-                for one in found
-                if one["play"].get("continued", False) == told or not one["play"].get("delay_ms")
-            ]
+            found = [one for one in found if one["play"].get("continued", False) == told]
             found.sort(key=lambda one: one["play"].get("delay_ms", 0.0))
             x = [one["play"].get("delay_ms", 0.0) for one in found]
             y, low, high = (np.array([one[k] for one in found]) for k in ("rate", "low", "high"))

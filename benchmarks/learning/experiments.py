@@ -95,7 +95,7 @@ def seeds(one: Experiment, count: int) -> list[Experiment]:
 def _delays() -> tuple[PlayConfig, ...]:
     """Thinking time: the arms go on with the old chunk, and the new one knows of it or does not."""
     late = [PlayConfig(execute=HALF, newest=True, delay_ms=delay) for delay in DELAYS_MS]
-    told = [replace(play, continued=True) for play in late[1:]]
+    told = [replace(play, continued=True) for play in late]
     whole = PlayConfig(execute=CLONE.chunk, newest=True)
     return (PlayConfig(execute=1, ensemble=0.01), whole, *late, *told)
 

@@ -28,6 +28,8 @@ MOMENTS_S = {
     "hand_over": (5.6, 8.3),
     "peg_insertion": (2.5, 6.5),
     "lift_pot": (2.4, 4.4),
+    "press_dough": (4.0, 8.5),
+    "fold_towel": (4.5, 7.0),
     "tidy": (8.0, 18.0),
 }
 """Two moments of every task's episode."""
