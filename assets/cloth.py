@@ -128,11 +128,6 @@ class Cloth:
         flex.rgba = rgba
 
 
-def vertex_bodies(name: str, cloth: Cloth) -> tuple[str, ...]:
-    """The bodies of a sheet's vertices, in the order of the flex."""
-    return tuple(f"{name}_{i}" for i in range(cloth.vertices[0] * cloth.vertices[1]))
-
-
 def _lay_plane(spec: mujoco.MjSpec) -> None:
     """The plane of the table's surface, which only cloth touches."""
     table = spec.geom("table")

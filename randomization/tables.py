@@ -174,11 +174,9 @@ def sensing_rows() -> tuple[Row, ...]:
     )
 
 
-def _surface_rows(
-    name: str, geoms: Sequence[str], source: str, low: float = 0.5
-) -> tuple[Row, ...]:
+def _surface_rows(name: str, geoms: Sequence[str], source: str) -> tuple[Row, ...]:
     return (
-        Row(slide_friction(name, geoms), Uniform(low, 1.5), source),
+        Row(slide_friction(name, geoms), Uniform(0.5, 1.5), source),
         Row(torsion_friction(name, geoms), Uniform(0.5, 1.5), source),
         Row(roll_friction(name, geoms), Uniform(0.5, 1.5), source),
     )
@@ -238,7 +236,7 @@ def _fold_towel() -> Table:
         Row(flex_damping(towel), LogUniform(0.5, 2.0), weave),
         Row(flex_thickness(towel), Uniform(0.9, 1.1), weave),
         Row(flex_friction(towel), Uniform(0.75, 1.25), "our choice: smooth to rough cotton"),
-        *_surface_rows("finger tip", TIPS, "our choice: worn to fresh rubber tape", low=0.75),
+        *_surface_rows("finger tip", TIPS, "our choice: worn to fresh rubber tape"),
         Row(
             slide_friction("table and rod", ("table_plane", "rod")),
             Uniform(0.5, 1.5),

@@ -12,7 +12,7 @@ import regrasp
 from regrasp.assets import load_arm
 from regrasp.envs import episode_keys
 from regrasp.errors import InputError
-from regrasp.rl.demonstrate import seeds
+from regrasp.rl.evaluate import play_episodes
 from regrasp.rl.experts import load_expert
 from regrasp.sim2real import replay
 from regrasp.sim2real.log import Refused
@@ -75,14 +75,11 @@ def test_add_an_arm():
     file = str(names["folder"] / "crane.json")
     assert names["env"].single_action_space.shape == (12,)
     env = regrasp.make("transfer_cube", 2, workcell=file, autoreset=AutoresetMode.DISABLED)
-    keys = np.asarray(episode_keys(0, "demonstrate", 0, 2))
-    expert, success = load_expert("transfer_cube", "flawless", env.task), np.zeros(2, bool)
-    env.begin(keys)
-    expert.start(env.view(), seeds(keys))
+    keys = episode_keys(0, "demonstrate", 0, 2)
+    env.begin(np.asarray(keys))
     moment = env.take()
-    for step in range(env.horizon):
-        success |= env.step(expert.act(step, env.view()))[-1]["success"]
-    assert success.all()
+    expert = load_expert("transfer_cube", "flawless", env.task)
+    assert play_episodes(env, expert, keys, 0, 0).success.all()
     env.restore(moment)
     assert np.array_equal(env.take().row, moment.row)
     with pytest.raises(InputError, match="crane cannot do 'hand_over'"):

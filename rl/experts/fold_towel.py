@@ -125,7 +125,7 @@ class FoldTowelExpert(ScriptedExpert):
 
         Higher up they would drag the lower half along.
         """
-        f, half = self.figures, cast(FoldTowel, self.task).size_m[1] / 2
+        f, half = self.figures, cast(FoldTowel, self.task).towel.size_m[1] / 2
         for turn in f.arc_rad:
             there = self._there(
                 row,

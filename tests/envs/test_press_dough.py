@@ -33,6 +33,7 @@ from regrasp.envs.tasks.press_dough import (
 )
 from regrasp.errors import InputError
 from regrasp.randomization import Table, table_for
+from regrasp.rl.evaluate import play_episodes
 from regrasp.rl.experts import load_expert
 
 TASK = PressDough()
@@ -552,14 +553,7 @@ def test_kept_states_repeat_to_the_last_bit():
 
 
 def test_the_teacher_presses_it_and_sets_it_down(env: BatchEnv):
-    env.begin(np.asarray(episode_keys(0, "demonstrate", 0, env.num_envs)))
-    expert = load_expert("press_dough")
-    expert.start(env.view(), np.arange(env.num_envs))
-    won = np.zeros(env.num_envs, bool)
-    for step in range(env.horizon):
-        won |= env.step(expert.act(step, env.view()))[4]["success"]
-        if env.done.all():
-            break
-    assert won.all()
+    keys = episode_keys(0, "demonstrate", 0, env.num_envs)
+    assert play_episodes(env, load_expert("press_dough"), keys, 0, 0).success.all()
     found = jax.vmap(shape)(env.view())
     assert (np.abs(found.size[:, 1] - jax.vmap(wanted)(env.view())) <= TASK.tolerance_m).all()

@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
@@ -14,8 +13,9 @@ from regrasp.envs import episode_keys, load_task
 from regrasp.envs.tasks import able
 from regrasp.errors import InputError
 from regrasp.rl.bundle import BUNDLES, load_bundle, workcell_of
-from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate, seeds
+from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
+from regrasp.rl.evaluate import play_episodes
 from regrasp.rl.experts import load_expert
 from regrasp.road import JudgeConfig, Road, judge_bundle
 
@@ -26,15 +26,8 @@ ONE = JudgeConfig(episodes=1, rows=1)
 @pytest.mark.parametrize(("task", "cell"), OTHERS)
 def test_the_teacher_shows_the_task_there(task: str, cell: str):
     env = regrasp.make(task, 4, workcell=cell, threads=1, autoreset=AutoresetMode.DISABLED)
-    keys = np.asarray(episode_keys(0, "demonstrate", 0, 4))
-    expert, success = load_expert(task, "flawless", env.task), np.zeros(4, bool)
-    env.begin(keys)
-    expert.start(env.view(), seeds(keys))
-    for step in range(env.horizon):
-        success |= env.step(expert.act(step, env.view()))[-1]["success"]
-        if env.done.all():
-            break
-    assert success.all()
+    keys = episode_keys(0, "demonstrate", 0, 4)
+    assert play_episodes(env, load_expert(task, "flawless", env.task), keys, 0, 0).success.all()
 
 
 def test_demonstrations_know_their_workcell(tmp_path: Path):
