@@ -163,6 +163,17 @@ def test_bundles_that_are_none(refuse: Refuse, run_folder: Path):
     assert "no bundle at" in refuse("eval", bundle)
 
 
+def test_figures_that_are_none(refuse: Refuse):
+    """And the task says itself what its figures are, and within what bounds."""
+    for said in ("clearance_m", "clearance_m=thin", "clearance_m 0.002"):
+        assert f"figures '{said}': choose NAME=NUMBER" in refuse(
+            "eval", "transfer_cube", "--figures", said
+        )
+    assert "unknown figure of transfer_cube 'horizon': did you mean 'horizon_s'" in refuse(
+        "eval", "transfer_cube", "--figures", "horizon=3"
+    )
+
+
 @pytest.fixture
 def write_log(here: Path) -> Callable[..., Path]:
     """Writes one recording as npz; arrays may be replaced, or joints added."""

@@ -205,7 +205,7 @@ def eval_(
     play: Flat[PlayConfig] = PlayConfig(),
     failures: Path | None = None,
     clips: int = 2,
-    figures: dict[str, float] = {},  # noqa: B006 - read only
+    figures: tuple[str, ...] = (),
     json: bool = False,
 ) -> None:
     """Judge a policy on episodes that nothing was trained on.
@@ -222,15 +222,15 @@ def eval_(
         play: How its chunks are played.
         failures: A folder for clips and pictures of its failures, sorted by how far they got.
         clips: Of each kind of failure, where there is a folder for them.
-        figures: Of the task, where they are not the default ones, such as clearance_m 0.002.
+        figures: Of the task, where they are not the default ones, such as clearance_m=0.002.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.road import judge_bundle
 
-    config = JudgeConfig(episodes, rows, seed, noise)
+    config, changed = JudgeConfig(episodes, rows, seed, noise), _figures(figures)
     with bars() as progress:
         judged, failed = judge_bundle(
-            bundle, task, randomize, config, play, failures, clips, progress, workcell, figures
+            bundle, task, randomize, config, play, failures, clips, progress, workcell, changed
         )
     if failed is None:
         answer(json, judged.to_json(), str(judged))
@@ -475,6 +475,20 @@ def _road(task: str, seed: int, workcell: str, folder: Path | None) -> Any:
     own = task if workcell == ALOHA else f"{task}-{Path(workcell).stem}"
     with bars() as progress:
         yield Road(task, seed, folder or Path("runs") / f"{own}-{seed}", progress, workcell)
+
+
+def _figures(said: tuple[str, ...]) -> dict[str, float]:
+    """What `clearance_m=0.002` and the like say."""
+    found = {}
+    for text in said:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise InputError(
+                f"figures {text!r}: choose NAME=NUMBER, such as clearance_m=0.002"
+            ) from None
+    return found
 
 
 def _tell_path(json: bool, path: Path) -> None:
