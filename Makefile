@@ -17,7 +17,7 @@ demo: $(STAMP)  ## the whole road on one task, then where the report is
 	$(BIN)/regrasp run transfer_cube
 
 test: $(STAMP)  ## the fast tests, a file at a time on every core
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile --durations 40
 
 slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from regrasp.assets.surroundings import TABLE_TOP_M
 from regrasp.errors import InputError, check_positive, check_within
 
-CLOTH_BIT, TABLE_BIT = 2, 4
-"""Bits of contact types: cloth lies on a plane of its own, not on the table's box. Each triangle would
+PLANE_BIT, TABLE_BIT = 2, 4
+"""Bits of contact types: flexes lie on a plane of their own, not on the table's box. Each triangle would
 touch the box at three points, four times as many contacts as there are vertices."""
 HARD_IMPEDANCE = (0.95, 0.999, 0.001, 0.5, 2.0)
 """Of contacts of cloth (solimp). Softer, fingers press through it, and it slips out."""
@@ -107,7 +107,7 @@ class Cloth:
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_DISCRETE
         # What is held between fingers creeps out of them by this factor less.
         spec.option.impratio = 100
-        _lay_plane(spec)
+        lay_plane(spec)
         root = spec.worldbody.add_body(name=name, pos=(0, 0, height_m))
         flex = root.make_flex(
             name,
@@ -124,12 +124,14 @@ class Cloth:
         flex.thickness, flex.damping = self.sheet_m, self.damping_s
         flex.friction = (self.friction, 0.005, 0.0001)
         flex.solref, flex.solimp = (2 * timestep_s, 1.0), HARD_IMPEDANCE
-        flex.contype, flex.conaffinity = CLOTH_BIT, CLOTH_BIT | 1
+        flex.contype, flex.conaffinity = PLANE_BIT, PLANE_BIT | 1
         flex.rgba = rgba
 
 
-def _lay_plane(spec: mujoco.MjSpec) -> None:
-    """The plane of the table's surface, which only cloth touches."""
+def lay_plane(spec: mujoco.MjSpec) -> None:
+    """The plane of the table's surface, which only flexes touch; there is one for all of them."""
+    if spec.geom("table_plane") is not None:
+        return
     table = spec.geom("table")
     table.contype = TABLE_BIT
     plane = spec.worldbody.add_geom(
@@ -137,4 +139,4 @@ def _lay_plane(spec: mujoco.MjSpec) -> None:
     )
     plane.size = (*table.size[:2], 0.1)
     plane.friction = table.friction
-    plane.contype, plane.conaffinity = CLOTH_BIT, 0
+    plane.contype, plane.conaffinity = PLANE_BIT, 0

@@ -43,7 +43,7 @@ def flex_stiffness(flex: str) -> Field:
 
 
 def flex_bend(flex: str) -> Field:
-    """Stiffness of a cloth against bending, by one factor."""
+    """Stiffness of a cloth against bending, or of a cable against bending and twisting, by one factor."""
     return _elastic(flex, "bend", "flex_bending", "bendingadr", ("efm0_L",))
 
 
@@ -107,9 +107,24 @@ def _elastic(
         entries = _span(model, flex, address, numbers.size)
         if not len(entries):
             raise InputError(f"{flex} {what}: this flex has no such stiffness")
+        if model.flex_dim[flex_id(model, flex)] == 1:
+            entries = _of_rod(numbers, entries, flex)
         return [one(row, field, entries, scale)]
 
     return _field(flex, what, writes, (0.0, np.inf), derived)
+
+
+def _of_rod(numbers: np.ndarray, entries: np.ndarray, flex: str) -> np.ndarray:
+    """Which of a rod's entries are stiffnesses.
+
+    After their count the engine keeps ten numbers for every inner vertex: three vertices and two hinges by
+    their numbers, stiffness against bending (5th) and against twisting (9th), and the curvature at rest.
+    """
+    each, rest = divmod(len(entries) - 1, int(numbers[entries[0]]))
+    if (each, rest) != (10, 0):
+        raise InputError(f"{flex} bend: this engine keeps the stiffness of rods in another way")
+    blocks = entries[1:].reshape(-1, each)
+    return blocks[:, (4, 8)].ravel()
 
 
 def _span(model: mujoco.MjModel, flex: str, address: str, size: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from regrasp.envs.tasks.parts import RESTING_M
 from regrasp.envs.tasks.peg_insertion import WALLS
 from regrasp.envs.tasks.press_dough import BODIES as DOUGH_CORNERS
 from regrasp.envs.tasks.press_dough import NAME as DOUGH
+from regrasp.envs.tasks.route_cable import CLIPS, RouteCable
 from regrasp.envs.tasks.tidy import TRAY, Tidy
 from regrasp.errors import InputError, unknown
 from regrasp.randomization.bodies import (
@@ -249,6 +250,28 @@ def _fold_towel() -> Table:
     )
 
 
+def _route_cable() -> Table:
+    cable, rubber = "cable", "our choice: thin to thick rubber sheath"
+    clips = tuple(geom for name in CLIPS for geom in RouteCable().clip.geoms(name))
+    return Table(
+        Row(flex_mass(cable), Uniform(0.75, 1.25), rubber),
+        Row(flex_bend(cable), LogUniform(0.5, 2.0), "our choice: a warm to a cold sheath"),
+        Row(flex_damping(cable), LogUniform(0.5, 2.0), rubber),
+        Row(flex_friction(cable), Uniform(0.75, 1.25), "our choice: smooth to rough rubber"),
+        *_surface_rows("finger tip", TIPS, "our choice: worn to fresh rubber tape"),
+        Row(
+            slide_friction("table", ("table_plane",)),
+            Uniform(0.5, 1.5),
+            "our choice: bare wood to a mat",
+        ),
+        Row(slide_friction("clips", clips), Uniform(0.5, 1.5), "our choice: oiled to dry wire"),
+        *servo_rows(),
+        *timing_rows(),
+        *sensing_rows(),
+        Row(gravity_tilt(), Uniform(-0.02, 0.02), "our choice: a table levelled by eye, 1.1 deg"),
+    )
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "transfer_cube": _transfer_cube,
     "hand_over": _hand_over,
@@ -257,6 +280,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "tidy": _tidy,
     "press_dough": _press_dough,
     "fold_towel": _fold_towel,
+    "route_cable": _route_cable,
 }
 
 

@@ -250,7 +250,7 @@ def main() -> int:
             experts = experts_of("transfer_cube", config)
             beside(results, experts)
         told(study, results)
-        pictures = draw(study, results, experts, config.folder)
+        pictures = draw(study, merged(study, results), experts, config.folder)
         for picture in pictures:
             note(f"drew {picture}")
         if config.update:
@@ -310,19 +310,25 @@ def divided(curves: dict[str, list[dict[str, Any]]]) -> Table:
     return table
 
 
-def keep(study: str, results: list[dict[str, Any]]) -> None:
-    """Write the results without their single episodes."""
+def merged(study: str, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is kept of a study, with these results in place of older ones, without their single episodes."""
     path = RESULTS / f"{study}.json"
-    before = read_json(path, "results") if path.exists() else []
-    after = {result["name"]: result for result in before}
+    after = {one["name"]: one for one in (read_json(path, "results") if path.exists() else [])}
     for result in results:
         short = [
             {k: v for k, v in one.items() if k not in ("times_s", "success")}
             for one in result["judged"]
         ]
         after[result["name"]] = {**result, "judged": short}
+    order = [one.name for one in STUDIES[study]]
+    return sorted(after.values(), key=lambda r: (*order, r["name"]).index(r["name"]))
+
+
+def keep(study: str, results: list[dict[str, Any]]) -> None:
+    """Write the results beside this file."""
+    path = RESULTS / f"{study}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(list(after.values()), separators=(",", ":")) + "\n")
+    path.write_text(json.dumps(merged(study, results), separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

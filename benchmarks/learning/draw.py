@@ -20,7 +20,8 @@ Results = list[dict[str, Any]]
 def draw(study: str, results: Results, experts: dict[str, Any], folder: Path) -> list[Path]:
     """Draw what a study found into a folder; returns the pictures."""
     pictures = {}
-    improved = {one["name"]: [Run.read(folder / one["name"])] for one in results if "curve" in one}
+    here = [one["name"] for one in results if "curve" in one and (folder / one["name"]).exists()]
+    improved = {name: [Run.read(folder / name)] for name in here}
     if improved:
         pictures[f"{study}-curves.png"] = draw_curves(improved)
     if study == "clones":

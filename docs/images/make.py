@@ -30,6 +30,7 @@ MOMENTS_S = {
     "lift_pot": (2.4, 4.4),
     "press_dough": (4.0, 8.5),
     "fold_towel": (4.5, 7.0),
+    "route_cable": (5.5, 11.5),
     "tidy": (8.0, 18.0),
 }
 """Two moments of every task's episode."""

@@ -9,6 +9,7 @@ from regrasp.envs.tasks.hand_over import HandOver
 from regrasp.envs.tasks.lift_pot import LiftPot
 from regrasp.envs.tasks.peg_insertion import PegInsertion
 from regrasp.envs.tasks.press_dough import PressDough
+from regrasp.envs.tasks.route_cable import RouteCable
 from regrasp.envs.tasks.tidy import Tidy
 from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.errors import unknown
@@ -21,6 +22,7 @@ TASKS: dict[str, type[Task]] = {
     "tidy": Tidy,
     "press_dough": PressDough,
     "fold_towel": FoldTowel,
+    "route_cable": RouteCable,
 }
 
 

@@ -13,6 +13,7 @@ from regrasp.rl.experts.hand_over import HandOverExpert
 from regrasp.rl.experts.lift_pot import LiftPotExpert
 from regrasp.rl.experts.peg_insertion import PegInsertionExpert
 from regrasp.rl.experts.press_dough import PressDoughExpert
+from regrasp.rl.experts.route_cable import RouteCableExpert
 from regrasp.rl.experts.script import FLAWLESS, HUMAN, Manner
 from regrasp.rl.experts.tidy import TidyExpert
 from regrasp.rl.experts.transfer_cube import TransferCubeExpert
@@ -44,6 +45,7 @@ EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {
     "tidy": TidyExpert,
     "press_dough": PressDoughExpert,
     "fold_towel": FoldTowelExpert,
+    "route_cable": RouteCableExpert,
 }
 MANNERS = {"human": HUMAN, "flawless": FLAWLESS}
 

@@ -4,7 +4,7 @@ The hands come from behind the near edge, fingers in a vertical plane: the lower
 which lies over a rod. They carry it over in an arc, leaning back more and more, and end behind the far edge.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -16,7 +16,16 @@ from regrasp.envs.tasks.fold_towel import FoldTowel
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.rl.experts.figures import figures_of
 from regrasp.rl.experts.ik import DOWN
-from regrasp.rl.experts.script import HUMAN, OVER, Manner, Move, Pose, Row, ScriptedExpert, turned
+from regrasp.rl.experts.script import (
+    HUMAN,
+    OVER,
+    Manner,
+    Move,
+    Row,
+    ScriptedExpert,
+    both,
+    turned,
+)
 
 LATEST_RETRY_S = 7.0
 """A grasp is not tried again later than this: what follows needs the rest of the time."""
@@ -82,12 +91,12 @@ class FoldTowelExpert(ScriptedExpert):
         yield from self._pick(row)
         yield from self._carry(row)
         yield Move(0.15 + row.pause())
-        yield _both(0.4, grip=f.release)
+        yield both(0.4, grip=f.release)
         yield Move(0.2)
         out = self._there(row, -f.back_m, f.lay_m, -f.lean_rad)
-        yield _both(0.5, {side: row.straight(side, *out[side]) for side in SIDES})
+        yield both(0.5, {side: row.straight(side, *out[side]) for side in SIDES})
         up = self._there(row, -f.back_m, f.away_m, -0.5 * f.lean_rad)
-        yield _both(0.6, {side: row.pose(side, *up[side]) for side in SIDES})
+        yield both(0.6, {side: row.pose(side, *up[side]) for side in SIDES})
         yield Move(1.0, left=row.home("left"), right=row.home("right"))
 
     def _pick(self, row: Row) -> Iterator[Move]:
@@ -96,28 +105,28 @@ class FoldTowelExpert(ScriptedExpert):
         while True:
             above = self._here(row, -f.before_m, 0.05)
             poses = {side: row.pose(side, *above[side], near=OVER) for side in SIDES}
-            yield _both(1.2 if first else 0.6, poses, f.open)
+            yield both(1.2 if first else 0.6, poses, f.open)
             yield Move(0.1 + row.pause())
             # The towel has settled by now.
             behind = self._here(row, -f.before_m)
-            yield _both(0.4, {side: row.straight(side, *behind[side]) for side in SIDES})
+            yield both(0.4, {side: row.straight(side, *behind[side]) for side in SIDES})
             yield Move(0.3)
             under = {
                 side: hand._replace(place=hand.place + row.slip() * [1, 1, 0])
                 for side, hand in self._here(row, f.depth_m).items()
             }
-            yield _both(0.7, {side: row.straight(side, *under[side]) for side in SIDES})
+            yield both(0.7, {side: row.straight(side, *under[side]) for side in SIDES})
             yield Move(0.2 + row.pause())
-            yield _both(0.4, grip=f.grip, watched=())
+            yield both(0.4, grip=f.grip, watched=())
             yield Move(0.15)
             raised = {
                 side: row.straight(side, hand.place + [0, 0, f.raise_m], hand.axes)
                 for side, hand in under.items()
             }
-            yield _both(0.5, raised, watched=())
+            yield both(0.5, raised, watched=())
             if self._holding(row) or row.elapsed_s > LATEST_RETRY_S:
                 return
-            yield _both(0.3, grip=f.open, watched=())
+            yield both(0.3, grip=f.open, watched=())
             first = False
 
     def _carry(self, row: Row) -> Iterator[Move]:
@@ -133,9 +142,9 @@ class FoldTowelExpert(ScriptedExpert):
                 half * np.sin(turn) + f.arc_above_m,
                 f.lean_rad * np.cos(turn),
             )
-            yield _both(0.7, {side: row.straight(side, *there[side]) for side in SIDES}, watched=())
+            yield both(0.7, {side: row.straight(side, *there[side]) for side in SIDES}, watched=())
         there = self._there(row, f.short_m, f.lay_m, -f.lean_rad)
-        yield _both(0.5, {side: row.straight(side, *there[side]) for side in SIDES}, watched=())
+        yield both(0.5, {side: row.straight(side, *there[side]) for side in SIDES}, watched=())
 
     def _holding(self, row: Row) -> bool:
         """Whether both ends of the near edge are seen in the air."""
@@ -192,15 +201,3 @@ def leaning(side: str, lean: float) -> Float[np.ndarray, "3 3"]:
     """A hand pointing down and by so much to positive y, fingers closing in that plane."""
     cos, sin = np.cos(lean), np.sin(lean)
     return np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ DOWN[side]
-
-
-def _both(
-    seconds: float,
-    ways: Mapping[str, Pose | Sequence[Pose]] | None = None,
-    grip: float | None = None,
-    watched: tuple[str, ...] = SIDES,
-) -> Move:
-    """Both hands do the same at the same time."""
-    ways = ways or {}
-    left, right = ways.get("left"), ways.get("right")
-    return Move(seconds, left, right, left_grip=grip, right_grip=grip, watched=watched)

@@ -5,7 +5,7 @@ the script goes on and may look again, so it can aim at what has slipped and rep
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -81,6 +81,18 @@ class Move:
     right_grip: float | None = None
     watched: tuple[str, ...] = SIDES
     """Arms whose visible sag is corrected meanwhile. Two arms on one object are not: they would fight."""
+
+
+def both(
+    seconds: float,
+    ways: Mapping[str, Pose | Sequence[Pose]] | None = None,
+    grip: float | None = None,
+    watched: tuple[str, ...] = SIDES,
+) -> Move:
+    """Both hands do the same at the same time; `ways` are by side."""
+    ways = ways or {}
+    left, right = ways.get("left"), ways.get("right")
+    return Move(seconds, left, right, left_grip=grip, right_grip=grip, watched=watched)
 
 
 class Row:

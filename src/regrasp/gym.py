@@ -12,6 +12,7 @@ IDS = {
     "tidy": "regrasp/Tidy-v0",
     "press_dough": "regrasp/PressDough-v0",
     "fold_towel": "regrasp/FoldTowel-v0",
+    "route_cable": "regrasp/RouteCable-v0",
 }
 
 

@@ -13,7 +13,7 @@ from regrasp.randomization import randomizer_for
 ROWS = 3
 QUICK = {"mjx": ("transfer_cube",)}
 """Engines that take a minute to compile a task are tried on these; on the others in the slow tests."""
-CPU_ONLY = ("press_dough", "fold_towel")
+CPU_ONLY = ("press_dough", "fold_towel", "route_cable")
 """Tasks that the other engines refuse: they know neither plasticity nor cloth."""
 EVERYWHERE = [
     pytest.param(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.randomization.test_fields import FACTOR, changed, differing
 
+from regrasp.assets.cable import Cable
 from regrasp.envs.cpu_world import derived_from
 from regrasp.errors import InputError
 from regrasp.randomization import (
@@ -119,3 +120,21 @@ def test_derived_fields_are_those_that_a_field_states(field: Callable[[str], Fie
     model = scene()
     written = {write.field for write in field("towel").writes(model, "row")}
     assert set(field("towel").derived) == set(derived_from(model, tuple(sorted(written))))
+
+
+def test_a_stiffer_cable_bends_and_twists_less():
+    """Young's modulus scales both, and what the engine keeps between them stays."""
+
+    def scene(young_pa: float) -> mujoco.MjModel:
+        spec = mujoco.MjSpec()
+        spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=(1, 1, 0.1))
+        for i, name in enumerate(("cable", "other")):
+            young = young_pa if name == "cable" else 1e6
+            cable = Cable(vertices=7 + i, young_pa=young)
+            cable.add(spec, name, (0.0, 0.1 * i, 0.2), (0.0, 0.0, 0.0, 1.0))
+        return spec.compile()
+
+    model, other = scene(1e6), scene(FACTOR * 1e6)
+    new = changed(model, flex_bend("cable"), np.array([FACTOR]))
+    assert differing(new, model) - set(flex_bend("cable").derived) == {"flex_bending"}
+    np.testing.assert_allclose(new.flex_bending, other.flex_bending, rtol=1e-12)

@@ -1,0 +1,195 @@
+"""A cable that bends and twists, and clips that it is pressed into; only friction holds it in a hand."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from regrasp.assets.cloth import HARD_IMPEDANCE, PLANE_BIT, lay_plane
+from regrasp.errors import InputError, check_positive, check_within
+
+JAWS = {"near": -1, "far": 1}
+"""The jaws of a clip, by the sign of their y."""
+
+
+@dataclass(frozen=True)
+class Cable:
+    """A straight elastic rod of round section; it does not stretch."""
+
+    length_m: float = 0.48
+    vertices: int = 25
+    """Along its length, the ends included."""
+    mass_kg: float = 0.045
+    radius_m: float = 0.005
+    """Half of the thickness with which it collides, bends (its fourth power) and twists."""
+    young_pa: float = 6e6
+    """Young's modulus. A rubber-sheathed cable is softer than its rubber: strands slide."""
+    poisson: float = 0.4
+    """Poisson's ratio."""
+    damping_s: float = 0.02
+    """Damping over stiffness."""
+    friction: float = 0.6
+    """Sliding friction, against everything that has no priority over it."""
+    rolling_nms: float = 5e-3
+    """Drag of the whole cable against spinning about its axis (N m s/rad). A real one, never quite straight
+    nor round, does not roll off a table that is not quite level; in place of rolling friction at every
+    contact, it creeps at 0.05 mm/s down a slope of 0.02 rad."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("mass_kg", "young_pa", "friction"))
+        check_within(self, ("rolling_nms",), 0.0, 1.0)
+        check_within(self, ("length_m",), 0.1, 2.0)
+        check_within(self, ("radius_m",), 0.002, 0.01)
+        check_within(self, ("poisson",), 0.0, 0.49)
+        check_within(self, ("damping_s",), 0.0, 1.0)
+        check_within(self, ("friction",), 0.05, 1.5)
+        if self.vertices < 3:
+            raise InputError(f"vertices {self.vertices}: choose at least 3")
+        if self.edge_m < 2 * self.radius_m:
+            most = 1 + int(self.length_m / (2 * self.radius_m))
+            raise InputError(
+                f"vertices {self.vertices}: pieces of {self.edge_m:.3g} m are shorter than the cable is "
+                f"thick, {2 * self.radius_m:.3g} m: choose at most {most}"
+            )
+
+    @property
+    def edge_m(self) -> float:
+        """Distance between neighbouring vertices."""
+        return self.length_m / (self.vertices - 1)
+
+    @property
+    def straight_m(self) -> Float[np.ndarray, "vertices 3"]:
+        """The vertices of the straight cable along x, about its middle."""
+        along = np.linspace(-self.length_m, self.length_m, self.vertices) / 2
+        return np.stack([along, 0 * along, 0 * along], axis=1)
+
+    def add(
+        self,
+        spec: mujoco.MjSpec,
+        name: str,
+        pos: tuple[float, float, float],
+        rgba: tuple[float, float, float, float],
+    ) -> None:
+        """Put it in a scene, straight along x.
+
+        The engine's integrator becomes the one that solves elasticity implicitly. The table must be there.
+
+        Args:
+            spec: the scene.
+            name: of the flex.
+            pos: of its middle (m).
+            rgba: its colour.
+        """
+        timestep_s = spec.option.timestep
+        spec.option.integrator = mujoco.mjtIntegrator.mjINT_DISCRETE
+        # What is held between fingers creeps out of them by this factor less.
+        spec.option.impratio = 100
+        lay_plane(spec)
+        edges = self.vertices - 1
+        flex = spec.worldbody.add_body(name=name, pos=pos).make_flex(
+            name,
+            type="grid",
+            dim=1,
+            dof="full",
+            count=[self.vertices, 1, 1],
+            spacing=[self.edge_m, 1.0, 1.0],
+            mass=self.mass_kg,
+            radius=self.radius_m,
+            equality=1,  # It does not stretch.
+        )
+        flex.young, flex.poisson, flex.damping = self.young_pa, self.poisson, self.damping_s
+        flex.friction = (self.friction, 0.005, 0.0001)
+        flex.solref, flex.solimp = (2 * timestep_s, 1.0), HARD_IMPEDANCE
+        flex.contype, flex.conaffinity = PLANE_BIT, PLANE_BIT | 1
+        flex.selfcollide = mujoco.mjtFlexSelf.mjFLEXSELF_NONE
+        flex.rgba = rgba
+        # How far each edge is twisted: hinges that the engine finds by their names.
+        spin = self.mass_kg / edges * self.radius_m**2 / 2
+        for number in [*map(str, range(edges - 1)), ""]:
+            twist = f"{name}_twist_{number}".rstrip("_")
+            body = spec.worldbody.add_body(name=twist, mass=1e-9, explicitinertial=True)
+            body.inertia = (spin, spin, spin)
+            hinge = body.add_joint(name=twist, axis=(1, 0, 0))
+            hinge.damping[0] = self.rolling_nms / edges
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Two springy jaws of bent wire on a foot: a cable pressed down between them snaps in."""
+
+    seat_m: float = 0.019
+    """Height of the axis of a seated cable above the table."""
+    for_m: float = 0.005
+    """Radius of the cable that it is for."""
+    wire_m: float = 0.002
+    """Radius of the wire."""
+    snap_m: float = 0.0007
+    """By how much a cable pushes either lip aside as it goes in."""
+    spring_nm: float = 0.4
+    """Stiffness of a jaw about its foot (N m/rad)."""
+    friction: float = 0.3
+    """Sliding friction of wire and foot, whatever the cable's."""
+    flare_m: float = 0.008
+    """How far the jaws lead outwards above their lips, to either side."""
+
+    @property
+    def lip_m(self) -> float:
+        """Height of the lips above the table."""
+        return self.seat_m + self.for_m + 0.001
+
+    def geoms(self, name: str) -> tuple[str, ...]:
+        """What the cable touches of the clip of this name."""
+        return (f"{name}_seat", *(f"{name}_{side}_{part}" for side in JAWS for part in (0, 1)))
+
+    def add(
+        self,
+        spec: mujoco.MjSpec,
+        name: str,
+        pos: tuple[float, float, float],
+        rgba: tuple[float, float, float, float],
+    ) -> None:
+        """Put it in a scene, for a cable along x.
+
+        Args:
+            spec: the scene.
+            name: of the foot; the jaws are the bodies `name_near` and `name_far`, by their y.
+            pos: of its middle on the table (m).
+            rgba: the colour of the foot.
+        """
+        foot = spec.worldbody.add_body(name=name, pos=pos)
+        wide, floor, root = self.for_m + 0.003, self.seat_m - self.for_m, 0.006
+        base = foot.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, rgba=rgba)
+        base.pos, base.size = (0, 0, root / 2), (0.012, wide + 0.006, root / 2)
+        # The floor is round, so that a cable touches it at one point.
+        seat = foot.add_geom(name=f"{name}_seat", rgba=rgba)
+        _wire(seat, (0.0, -wide, floor - 0.003), (0.0, wide, floor - 0.003), 0.003)
+        self._finish(seat, spec.option.timestep)
+        lip = self.for_m + self.wire_m - self.snap_m
+        for side, sign in JAWS.items():
+            jaw = foot.add_body(name=f"{name}_{side}", pos=(0, sign * wide, root))
+            hinge = jaw.add_joint(name=f"{name}_{side}", axis=(1, 0, 0))
+            hinge.stiffness[0], hinge.damping[0], hinge.armature = self.spring_nm, 1e-3, 2e-6
+            heights = (0.0, self.lip_m - root, self.lip_m - root + self.flare_m)
+            outs = (0.0, lip - wide, lip - wide + self.flare_m)
+            points = [(0.0, sign * y, z) for y, z in zip(outs, heights, strict=True)]
+            for part, (start, end) in enumerate(pairwise(points)):
+                geom = jaw.add_geom(name=f"{name}_{side}_{part}", rgba=(0.75, 0.76, 0.78, 1))
+                _wire(geom, start, end, self.wire_m)
+                self._finish(geom, spec.option.timestep)
+
+    def _finish(self, geom: mujoco.MjsGeom, timestep_s: float) -> None:
+        geom.priority, geom.friction = 1, (self.friction, 0.005, 0.0001)
+        geom.solref, geom.solimp = (2 * timestep_s, 1.0), HARD_IMPEDANCE
+
+
+def _wire(
+    geom: mujoco.MjsGeom,
+    start: tuple[float, float, float],
+    end: tuple[float, float, float],
+    radius_m: float,
+) -> None:
+    geom.type = mujoco.mjtGeom.mjGEOM_CAPSULE
+    geom.fromto = (*start, *end)
+    geom.size = (radius_m, 0, 0)
