@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from regrasp.assets.surroundings import TABLE_TOP_M
-from regrasp.errors import InputError, check_positive, check_within
+from regrasp.errors import InputError, check_each_within, check_positive, check_within
 
 PLANE_BIT, TABLE_BIT = 2, 4
 """Bits of contact types: flexes lie on a plane of their own, not on the table's box. Each triangle would
@@ -43,7 +43,7 @@ class Cloth:
 
     def __post_init__(self) -> None:
         check_positive(self, ("mass_kg", "young_pa", "sheet_m", "friction"))
-        check_within(self, ("size_m",), 0.05, 1.0)
+        check_each_within(self, ("size_m",), 0.05, 1.0)
         check_within(self, ("radius_m",), 0.002, 0.006)
         check_within(self, ("poisson",), 0.0, 0.49)
         check_within(self, ("damping_s",), 0.0, 1.0)

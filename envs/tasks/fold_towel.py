@@ -19,7 +19,7 @@ from regrasp.assets.cloth import Cloth
 from regrasp.envs.task import Initial, Task
 from regrasp.envs.tasks.parts import TABLE_TOP_M, split
 from regrasp.envs.view import View, Watch
-from regrasp.errors import InputError, check_positive, check_within
+from regrasp.errors import InputError, check_each_within, check_positive, check_within
 
 WIDEST_CELL_M = 0.04
 """A finger tip is 18 mm wide: of cells wider than two of them it may find no vertex to hold."""
@@ -85,7 +85,7 @@ class FoldTowel(Task):
     def __post_init__(self) -> None:
         above_zero = ("horizon_s", "edge_m", "flat_m", "still_m", "clear_m", "rest_s")
         check_positive(self, above_zero)
-        check_within(self.towel, ("size_m",), 0.24, 0.36)
+        check_each_within(self.towel, ("size_m",), 0.24, 0.36)
         check_within(self, ("footprint",), 0.5, 0.9)
         check_within(self, ("rod_m",), 0.012, 0.02)
         check_within(self, ("over_m",), 0.02, 0.05)

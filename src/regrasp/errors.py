@@ -37,6 +37,18 @@ def check_within(config: object, names: Iterable[str], low: float, high: float) 
             raise InputError(f"{name} {value}: choose {what} from {low:g} to {high:g}")
 
 
+def check_each_within(config: object, names: Iterable[str], low: float, high: float) -> None:
+    """Refuse settings of several numbers, such as edges, of which one lies outside of what is possible.
+
+    Raises:
+        InputError: names the setting, its value and the allowed range.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not all(low <= number <= high for number in value):
+            raise InputError(f"{name} {value}: choose numbers from {low:g} to {high:g}")
+
+
 def unknown(kind: str, value: object, choices: Iterable[str]) -> InputError:
     """The error for a name that is none of the choices.
 

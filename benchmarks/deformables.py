@@ -1,0 +1,220 @@
+"""What the models of cable and cloth get right: how they bend under their own weight, and how they rest.
+
+    python -m benchmarks.deformables
+
+- Overhang: a strip is clamped level at one end and hangs over by twice its bending length (Peirce, 1930; ASTM
+  D1388): c = (rigidity / weight)^(1/3), both per metre of length. The line from the edge to the tip then
+  falls by 41.5 degrees, whatever it is made of. Rigidity is E I of a rod, E t^3 / (12 (1 - nu^2)) of a sheet.
+- Swing: let go level, it swings; damping takes energy and nothing may add any, so every swing is smaller
+  than the one before. The largest ratio of two swings.
+- Drift: what lies on the table moves how far in a while.
+
+At several resolutions and time steps; those of the tasks are marked. Not modelled, so not measured: stretch
+of the cable, weave (a cloth as stiff along as across the threads), hysteresis of bending, air.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+import tyro
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common import Result, guarded, report
+from regrasp.assets.cable import Cable
+from regrasp.assets.cloth import Cloth
+from regrasp.assets.surroundings import TABLE_TOP_M
+from regrasp.envs.tasks.fold_towel import TOWEL
+from regrasp.envs.tasks.route_cable import CABLE
+from regrasp.errors import check_positive
+
+PEIRCE_RAD = np.radians(41.5)
+"""Of a strip that hangs over by twice its bending length."""
+CLAMP_KG = 1e6
+"""What is clamped hardly moves, for its inertia, and has no weight."""
+HEIGHT_M, WIDE_M = 1.0, 0.08
+"""Of strips above the table, and of strips of cloth."""
+TIMESTEPS_S = (0.008, 0.004, 0.002)
+HOUSE_TIMESTEP_S = 0.004
+GRAVITY = 9.81
+
+
+@dataclass(frozen=True)
+class Deformables:
+    """Bend, swing and rest cables and cloths."""
+
+    seconds: float = 6.0
+    """For how long strips swing before they are measured."""
+    rest_s: float = 10.0
+    """For how long they lie on the table."""
+    json: bool = False
+    """Print one JSON list."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("seconds", "rest_s"))
+
+
+class Strip(NamedTuple):
+    """One thing at one resolution."""
+
+    name: str
+    thing: Cable | Cloth
+    pieces: int
+    """Its length over that of an edge, from clamp to tip. A vertex bends for the half edges beside it and has
+    their weight, so the clamp is half an edge before the last clamped vertex, the tip half an edge behind the
+    last one."""
+    house: bool
+    """At the resolution of its task."""
+
+
+class Hung(NamedTuple):
+    """How a strip behaved."""
+
+    angle_rad: float
+    """From the edge to the tip."""
+    growth: float
+    """Largest ratio of a swing to the one before."""
+
+
+def bending_length_m(thing: Cable | Cloth) -> float:
+    """Cube root of rigidity over weight, per metre of a rod, or per square metre of a sheet."""
+    if isinstance(thing, Cable):
+        rigidity = thing.young_pa * np.pi * thing.radius_m**4 / 4
+        weight = thing.mass_kg / thing.length_m * GRAVITY
+    else:
+        rigidity = thing.young_pa * thing.sheet_m**3 / (12 * (1 - thing.poisson**2))
+        weight = thing.mass_kg / np.prod(thing.size_m) * GRAVITY
+    return float(np.cbrt(rigidity / weight))
+
+
+def strips() -> Iterator[Strip]:
+    """Cable and cloth, with coarse to fine pieces over twice their bending length."""
+    over = 2 * bending_length_m(CABLE)
+    house = round(over / CABLE.edge_m)
+    for pieces in (house // 2, house, house * 3 // 2):
+        piece, vertices = over / pieces, pieces + 1
+        density = CABLE.mass_kg / CABLE.length_m
+        cable = replace(
+            CABLE,
+            length_m=pieces * piece,
+            vertices=vertices,
+            mass_kg=density * piece * vertices,
+        )
+        yield Strip("cable", cable, pieces, pieces == house)
+    over = 2 * bending_length_m(TOWEL)
+    house = round(over / TOWEL.cells_m[0])
+    density = TOWEL.mass_kg / np.prod(TOWEL.size_m)
+    for pieces in (house, 2 * house, 4 * house):
+        piece = over / pieces
+        vertices, across = pieces + 1, max(2, round(WIDE_M / piece))
+        cloth = replace(
+            TOWEL,
+            size_m=(pieces * piece, across * piece),
+            vertices=(vertices, across + 1),
+            mass_kg=density * piece * vertices * across * piece,
+            radius_m=0.002,
+        )
+        yield Strip("cloth", cloth, pieces, pieces == house)
+
+
+def scene(thing: Cable | Cloth, timestep_s: float, height_m: float) -> mujoco.MjSpec:
+    """A table and the thing above it, level, with its first edge at x = 0."""
+    spec = mujoco.MjSpec()
+    spec.option.timestep = timestep_s
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_BOX)
+    table.size, table.pos = (2, 2, 0.2), (0, 0, TABLE_TOP_M - 0.2)
+    if isinstance(thing, Cable):
+        thing.add(spec, "strip", (0.0, 0.0, height_m), (0.0, 0.0, 0.0, 1.0))
+    else:
+        thing.add(spec, "strip", height_m, (0.0, 0.0, 0.0, 1.0))
+    return spec
+
+
+def hang(strip: Strip, timestep_s: float, seconds: float) -> Hung:
+    """Let a strip swing over an edge."""
+    spec = scene(strip.thing, timestep_s, HEIGHT_M)
+    across = 1 if isinstance(strip.thing, Cable) else strip.thing.vertices[1]
+    for number in range(2 * across):
+        body = spec.body(f"strip_{number}")
+        body.mass, body.gravcomp = CLAMP_KG, 1
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    clamp = grid(data, strip.thing)[:2].mean(axis=(0, 1))
+    heights = []
+    for _ in range(round(seconds / timestep_s)):
+        mujoco.mj_step(model, data)
+        last, end = grid(data, strip.thing)[-2:].mean(axis=1)
+        tip = end + (end - last) / 2
+        heights.append(tip[2])
+    falls = np.arctan2(clamp[2] - tip[2], tip[0] - clamp[0])
+    return Hung(float(falls), growth(np.array(heights)))
+
+
+def growth(heights: Float[np.ndarray, " steps"]) -> float:
+    """The largest ratio of a swing to the one before; swings of less than 3 mm are rest."""
+    turns = np.flatnonzero(np.diff(np.sign(np.diff(heights)))) + 1
+    swings = np.abs(np.diff(heights[[0, *turns]]))
+    swings = swings[: np.argmax(swings < 3e-3) or None] if (swings < 3e-3).any() else swings
+    return float((swings[1:] / swings[:-1]).max()) if len(swings) > 1 else 0.0
+
+
+def grid(data: mujoco.MjData, thing: Cable | Cloth) -> Float[np.ndarray, "along across 3"]:
+    """Vertices along the strip and across it."""
+    across = 1 if isinstance(thing, Cable) else thing.vertices[1]
+    return np.asarray(data.flexvert_xpos).reshape(-1, across, 3)
+
+
+def drift_m(thing: Cable | Cloth, timestep_s: float, seconds: float) -> float:
+    """How far a vertex goes that lies on the table, once it has settled for a second."""
+    spec = scene(thing, timestep_s, TABLE_TOP_M + thing.radius_m)
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    for _ in range(round(1 / timestep_s)):
+        mujoco.mj_step(model, data)
+    mujoco.mj_forward(model, data)
+    before = data.flexvert_xpos.copy()
+    for _ in range(round(seconds / timestep_s)):
+        mujoco.mj_step(model, data)
+    return float(np.linalg.norm(data.flexvert_xpos - before, axis=1).max())
+
+
+def main() -> int:
+    config = tyro.cli(Deformables, description=__doc__)
+    results: list[Result] = []
+    table = Table(title="overhang by twice the bending length; 41.5 degrees are meant")
+    for head in ("strip", "pieces", "time step", "angle", "swing on swing"):
+        table.add_column(head, justify="left" if head == "strip" else "right")
+    for strip in strips():
+        for timestep_s in TIMESTEPS_S:
+            hung = hang(strip, timestep_s, config.seconds)
+            house = strip.house and timestep_s == HOUSE_TIMESTEP_S
+            table.add_row(
+                strip.name,
+                str(strip.pieces),
+                f"{1e3 * timestep_s:g} ms",
+                f"{np.degrees(hung.angle_rad):.1f}" + (" *" if house else "  "),
+                f"{hung.growth:.2f}",
+            )
+            if house:
+                off = np.degrees(hung.angle_rad - PEIRCE_RAD)
+                results.append(Result(f"{strip.name}_overhang_off", float(off), "deg", "lower"))
+                results.append(Result(f"{strip.name}_swing_on_swing", hung.growth, "1", "lower"))
+    for name, thing in (("cable", CABLE), ("cloth", TOWEL)):
+        drift = drift_m(thing, HOUSE_TIMESTEP_S, config.rest_s)
+        results.append(Result(f"{name}_drift_in_{config.rest_s:g}_s", 1e3 * drift, "mm", "lower"))
+    if not config.json:
+        Console().print(table)
+        Console().print("* as in the task")
+    report(results, title="deformables", as_json=config.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
