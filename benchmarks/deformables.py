@@ -147,21 +147,21 @@ def hang(strip: Strip, timestep_s: float, seconds: float) -> Hung:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     clamp = grid(data, strip.thing)[:2].mean(axis=(0, 1))
-    heights = []
+    tips = []
     for _ in range(round(seconds / timestep_s)):
         mujoco.mj_step(model, data)
         last, end = grid(data, strip.thing)[-2:].mean(axis=1)
-        tip = end + (end - last) / 2
-        heights.append(tip[2])
-    falls = np.arctan2(clamp[2] - tip[2], tip[0] - clamp[0])
-    return Hung(float(falls), growth(np.array(heights)))
+        tips.append(end + (end - last) / 2 - clamp)
+    x, _, z = tips[-1]
+    return Hung(float(np.arctan2(-z, x)), growth(np.array(tips)[:, 2]))
 
 
 def growth(heights: Float[np.ndarray, " steps"]) -> float:
     """The largest ratio of a swing to the one before; swings of less than 3 mm are rest."""
     turns = np.flatnonzero(np.diff(np.sign(np.diff(heights)))) + 1
     swings = np.abs(np.diff(heights[[0, *turns]]))
-    swings = swings[: np.argmax(swings < 3e-3) or None] if (swings < 3e-3).any() else swings
+    rests = np.flatnonzero(swings < 3e-3)
+    swings = swings[: rests[0]] if len(rests) else swings
     return float((swings[1:] / swings[:-1]).max()) if len(swings) > 1 else 0.0
 
 
