@@ -134,6 +134,9 @@ class Clip:
     flare_m: float = 0.008
     """How far the jaws lead outwards above their lips, to either side."""
 
+    def __post_init__(self) -> None:
+        check_positive(self, self.__dataclass_fields__)
+
     @property
     def lip_m(self) -> float:
         """Height of the lips above the table."""

@@ -10,7 +10,8 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import mujoco
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from regrasp.assets import SIDES
 from regrasp.assets.cable import Cable, Clip
@@ -22,6 +23,9 @@ from regrasp.errors import InputError, check_positive, check_within
 CABLE, CLIP, CLIPS = Cable(), Clip(), ("first", "second")
 WIDEST_EDGE_M = 0.03
 """A cable of longer straight pieces would hardly bend between two hands and a clip."""
+
+SHOWN = 13
+"""How many vertices are observed, however many there are."""
 
 
 class RouteCableCarry(NamedTuple):
@@ -70,7 +74,7 @@ class RouteCable(Task):
     lifted_m: float = 0.03
     """Lifted: some of the cable is higher than this above the table."""
 
-    seen: ClassVar = {"cable_pos": ("m", (39,)), "clips_pos": ("m", (6,))}
+    seen: ClassVar = {"cable_pos": ("m", (3 * SHOWN,)), "clips_pos": ("m", (6,))}
 
     def __post_init__(self) -> None:
         check_positive(self, ("horizon_s", "still_m", "clear_m", "rest_s"))
@@ -188,6 +192,6 @@ class RouteCable(Task):
         return gaps.min() >= self.clear_m
 
     @property
-    def _shown(self) -> slice:
-        """Every other vertex is observed, with 25 of them 13."""
-        return slice(0, None, (self.cable.vertices - 1) // 12)
+    def _shown(self) -> Int[np.ndarray, "13"]:
+        """Vertices that are observed, from end to end; of 25 every other one."""
+        return np.linspace(0, self.cable.vertices - 1, SHOWN).round().astype(int)

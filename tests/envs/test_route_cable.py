@@ -294,6 +294,22 @@ def test_the_order_is_remembered(first: bool):
     assert bool(alone.first)
 
 
+@pytest.mark.parametrize("vertices", [17, 25, 27, 31])
+def test_as_much_is_seen_of_finer_cables(vertices: int):
+    task = other(vertices=vertices)
+    cable = task.cable.straight_m
+    carry = lying(cable, 0.0, False)
+    marks = np.asarray(task.observe(seen(cable), carry)["cable_pos"]).reshape(-1, 3)
+    assert marks.size == np.prod(task.seen["cable_pos"][1])
+    np.testing.assert_allclose(marks[[0, 6, 12]], cable[[0, vertices // 2, -1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("figure", ["seat_m", "spring_nm", "friction"])
+def test_a_clip_that_cannot_be_is_refused(figure: str):
+    with pytest.raises(InputError, match=figure):
+        replace(CLIP, **{figure: 0.0})
+
+
 # ---- starts and settings ----
 
 
