@@ -1,6 +1,6 @@
 """Whether identification knows what it knows: coverage of its intervals on logs from known servos.
 
-    python -m benchmarks.identification --trials 100 --json
+    python -m benchmarks.identification --trials 100
 
 Each trial draws the servos of an SO-101 from the priors of the fit, records short motions of them with an
 encoder of 4096 steps and a clock that is not even, and identifies them from those logs alone. Coverage is
@@ -8,10 +8,17 @@ pooled over trials, joints and figures; widths are in shares of the 95 % range o
 made with the timestep of the fit: what is tested are the search and the statistics, not the engine.
 """
 
+import hashlib
+import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 
 import numpy as np
 import tyro
@@ -19,6 +26,7 @@ import tyro
 from benchmarks.common import Result, guarded, note, report
 from regrasp.assets.arm import Arm, load_arm
 from regrasp.errors import check_positive
+from regrasp.files import read_json, write_json
 from regrasp.rl.stats import wilson
 from regrasp.sim2real.identify.choose import first_guess
 from regrasp.sim2real.identify.fit import Unknowns, started
@@ -50,10 +58,10 @@ class Identification:
     """Searches of every joint, at most."""
     iterations: int = 1
     """Of Gauss-Newton at the end."""
-    threads: int = 0
-    """0 takes every core."""
     seed: int = 1
     """0 set a figure of the intervals: `refine.LEAST_INFLATION`."""
+    folder: Path = Path("runs/identification")
+    """Where trials that have ended are kept, and the next start goes on from."""
     json: bool = False
     """Print one JSON list."""
 
@@ -73,7 +81,7 @@ def commands(arm: Arm, rng: np.random.Generator, t: np.ndarray) -> np.ndarray:
     return np.clip(middle + wave + steps, -1.4, 1.4) * np.r_[np.ones(count - 1), 0.6]
 
 
-def recorded(arm: Arm, rng: np.random.Generator, config: Identification, threads: int) -> list[Log]:
+def recorded(arm: Arm, rng: np.random.Generator, config: Identification) -> list[Log]:
     """Logs of an arm: commanded, simulated, read off an encoder."""
     plans = []
     for k in range(config.logs):
@@ -83,7 +91,7 @@ def recorded(arm: Arm, rng: np.random.Generator, config: Identification, threads
         # A position to start from; the commands are shifted nowhere, so the arm settles first.
         first = np.tile(cmd[0], (count, 1)) + 1e-6 * t[:, None]
         plans.append(Log(f"motion {k}", arm.joint_names, t, cmd, first, clock="simulated"))
-    found = replay(plans, arm, timestep_s=TIMESTEP_S, threads=threads, contacts=False)
+    found = replay(plans, arm, timestep_s=TIMESTEP_S, threads=1, contacts=False)
     step = np.r_[
         np.full(len(arm.joints) - 1, ENCODER_RAD),
         ENCODER_RAD / abs(arm.position(1.0) - arm.position(0.0)),
@@ -107,7 +115,7 @@ def trial(config: Identification, seed: int) -> tuple[np.ndarray, np.ndarray]:
     truth = np.full(len(mean), -1.0)
     while (outside := (truth < 0) | (truth > 1)).any():
         truth = np.where(outside, rng.normal(mean, sd), truth)
-    logs = recorded(unknowns.arm_at(truth), rng, config, config.threads)
+    logs = recorded(unknowns.arm_at(truth), rng, config)
     loads = loads_of(logs, arm)
     guess = [first_guess(arm, j, config.rung, loads, {}) for j in range(len(arm.joints))]
     linear, noise, posteriors = settle(
@@ -116,7 +124,7 @@ def trial(config: Identification, seed: int) -> tuple[np.ndarray, np.ndarray]:
         logs,
         rounds=config.rounds,
         iterations=config.iterations,
-        threads=config.threads,
+        threads=1,
     )
     sure = uncertainty_of(unknowns, linear, noise, logs, ends_of(posteriors, MEANT))
     return (sure.low <= truth) & (truth <= sure.high), sure.high - sure.low
@@ -144,17 +152,47 @@ def summary(covered: Sequence[np.ndarray], widths: Sequence[np.ndarray]) -> list
     ]
 
 
+def alone(cores: "SimpleQueue[int]") -> None:
+    """Give a process a core of its own: small programs on all cores at once wait for one another."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {cores.get()})
+
+
+def kept(config: Identification, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A trial's result, computed or as it was kept."""
+    path = config.folder / f"{fingerprint(config)}-{seed}.json"
+    if not path.exists():
+        inside, width = trial(config, seed)
+        write_json(path, {"inside": inside.tolist(), "width": width.tolist()})
+    found = read_json(path, "kept trial")
+    return np.array(found["inside"]), np.array(found["width"])
+
+
+def fingerprint(config: Identification) -> str:
+    """What a trial depends on beside its number."""
+    settings = replace(config, trials=1, folder=Path(), json=False)
+    return hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
+
+
 def main() -> int:
     config = tyro.cli(Identification)
+    config.folder.mkdir(parents=True, exist_ok=True)
     covered, widths, began = [], [], time.monotonic()
-    for seed in range(config.trials):
-        inside, width = trial(config, seed)
-        covered.append(inside)
-        widths.append(width)
-        note(
-            f"{seed + 1}/{config.trials}: this one {inside.mean():.3f}, all {np.mean(covered):.3f}, "
-            f"median width {np.median(widths):.4f}, {time.monotonic() - began:.0f} s"
-        )
+    context = get_context("spawn")
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    queue = context.SimpleQueue()
+    for core in cores:
+        queue.put(core)
+    pool = ProcessPoolExecutor(len(cores), context, alone, (queue,))
+    with pool:
+        results = pool.map(partial(kept, config), range(config.trials))
+        for seed, (inside, width) in enumerate(results):
+            covered.append(inside)
+            widths.append(width)
+            note(
+                f"{seed + 1}/{config.trials}: this one {inside.mean():.3f}, all {np.mean(covered):.3f}, "
+                f"median width {np.median(widths):.4f}, {time.monotonic() - began:.0f} s"
+            )
     by_term = np.mean(np.array(covered).reshape(len(covered), 6, -1), axis=(0, 1))
     spread = np.median(np.array(widths).reshape(len(widths), 6, -1), axis=(0, 1))
     for name, share, width in zip((*PLAIN, *LADDER[config.rung]), by_term, spread, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 
 from regrasp.assets.arm import Arm
 from regrasp.sim2real.identify.hollows import Effort, hollows_of
-from regrasp.sim2real.identify.quick import Loads, errors_of
+from regrasp.sim2real.identify.quick import Loads, errors_of, part_of
 from regrasp.sim2real.identify.search import Search, minimise
 from regrasp.sim2real.identify.terms import LADDER, PLAIN, STARTS, nominal_place
 
@@ -47,8 +47,10 @@ def fitted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places (0..1) of the terms that fit the logs marked in `train`, and the errors on all logs."""
 
+    own = part_of(loads, np.flatnonzero(train))
+
     def cost(z: np.ndarray) -> np.ndarray:
-        error = np.minimum(errors_of(arm, joint, names, z, loads)[:, train], WORST_RAD)
+        error = np.minimum(errors_of(arm, joint, names, z, own), WORST_RAD)
         # Between the mean and the root mean square: no single log decides.
         return 0.5 * error.mean(axis=1) + 0.5 * np.sqrt((error**2).mean(axis=1))
 

@@ -11,8 +11,8 @@ class IdentifyConfig:
     """Settings of an identification."""
 
     piece_s: float = 12.0
-    """Length of the pieces that recordings are cut into (s)."""
-    total_s: float = 360.0
+    """Length of the pieces that recordings are cut into, at most (s)."""
+    total_s: float = 200.0
     """Time that the pieces have together (s); more is surer and slower."""
     folds: int = 3
     """Times that motions are held out to choose terms."""

@@ -13,15 +13,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from regrasp.assets.arm import Arm
-from regrasp.sim2real.identify.quick import DT_S, Loads, part_of, traces_of
-from regrasp.sim2real.identify.refine import LEAST_SIGMA, OUTLIER, huber
+from regrasp.sim2real.identify.quick import (
+    DT_S,
+    FAR_RAD,
+    Loads,
+    costs_of,
+    errors_of,
+    part_of,
+    slopes_of,
+    traces_of,
+)
+from regrasp.sim2real.identify.refine import LEAST_SIGMA
 from regrasp.sim2real.identify.terms import PRIOR_SD
 
 KEPT = 16
 """Hollows that are kept, and from which hops start."""
 APART = 0.003
 """Ends of descents that are nearer than this in every figure are one hollow."""
-SEARCHED_S = 150.0
+SEARCHED_S = 100.0
 """Recordings longer than this together are searched in part; the last descents are down the errors of all."""
 DAMPINGS = (0.03, 1.0, 10.0, 100.0)
 """Times the damping that helped last; the best of these is taken."""
@@ -66,16 +75,40 @@ class JointErrors:
     names: tuple[str, ...]
     loads: Loads
 
-    def errors(self, z: np.ndarray) -> np.ndarray:
-        """(candidates, samples of all logs), rad."""
-        found = traces_of(self.arm, self.joint, self.names, z, self.loads)
-        limit = 10.0
-        return np.nan_to_num(found.reshape(len(z), -1), nan=limit).clip(-limit, limit)
+    def costs(self, z: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+        """Half the sums of Huber's squares of errors in units of `sigma`, and the prior's part."""
+        prior = 0.5 * (((z - 0.5) / PRIOR_SD) ** 2).sum(axis=1)
+        return costs_of(self.arm, self.joint, self.names, z, self.loads, sigma), prior
 
-    def sigma(self, error: np.ndarray) -> float:
+    def whole(self, z: np.ndarray, sigma: float) -> np.ndarray:
+        """Both parts of the cost together."""
+        return np.sum(self.costs(z, sigma), axis=0)
+
+    def slopes(
+        self, z: np.ndarray, widths: np.ndarray, sigma: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gradients (starts, terms) and Gauss-Newton Hessians of the cost, by differences.
+
+        Args:
+            z: (starts, terms).
+            widths: of the differences (starts,).
+            sigma: unit of errors (rad).
+        """
+        terms = z.shape[1]
+        # Away from the upper bound, with which the lower one is never near.
+        signed = np.where(z + widths[:, None] > 1, -widths[:, None], widths[:, None])
+        beside = z[:, None] + np.eye(terms) * signed[:, :, None]
+        points = np.concatenate([z[:, None], beside], axis=1)
+        gradient, hessian = slopes_of(self.arm, self.joint, self.names, points, self.loads, sigma)
+        gradient = gradient / signed + (z - 0.5) / PRIOR_SD**2
+        hessian = hessian / (signed[:, :, None] * signed[:, None])
+        return gradient, hessian + np.eye(terms) / PRIOR_SD**2
+
+    def sigma(self, z: np.ndarray) -> float:
         """Robust standard deviation of one candidate's errors (rad)."""
-        inside = self.loads.weight.ravel() > 0
-        return max(1.4826 * float(np.median(np.abs(error[inside]))), LEAST_SIGMA)
+        error = traces_of(self.arm, self.joint, self.names, z[None], self.loads)[0]
+        inside = np.nan_to_num(np.abs(error[self.loads.weight > 0]), nan=FAR_RAD)
+        return max(1.4826 * float(np.median(inside)), LEAST_SIGMA)
 
 
 def hollows_of(
@@ -101,15 +134,15 @@ def hollows_of(
     rng = np.random.default_rng(seed)
     some = JointErrors(arm, joint, tuple(names), _thinned(loads))
     draws = np.concatenate([starts, rng.uniform(0, 1, (how.draws, len(names)))])
-    errors = some.errors(draws)
-    order = np.argsort((errors**2).sum(axis=1))
+    squares = errors_of(arm, joint, some.names, draws, some.loads) ** 2
+    order = np.argsort(squares @ some.loads.weight.sum(axis=0))
     first = np.unique(np.r_[np.arange(len(starts)), order[: 2 * KEPT]])
-    sigma = some.sigma(errors[order[0]])
+    sigma = some.sigma(draws[order[0]])
     found = _merged([_descended(some, draws[first], sigma, how.steps, 0.02)])
     idle = 0
     for _ in range(how.hops):
-        sigma = some.sigma(some.errors(found[0][:1])[0])
-        before = found[0], _costs(some.errors(found[0]), found[0], sigma)
+        sigma = some.sigma(found[0][0])
+        before = found[0], some.whole(found[0], sigma)
         after = _descended(some, _hopped(before[0], rng), sigma, max(how.steps // 2, 1), 0.01)
         found = _merged([before, after])
         # A gain that no one could see: a hundredth of what is due to chance.
@@ -117,7 +150,7 @@ def hollows_of(
         if idle >= how.patience:
             break
     whole = JointErrors(arm, joint, some.names, loads)
-    sigma = whole.sigma(whole.errors(found[0][:1])[0])
+    sigma = whole.sigma(found[0][0])
     z, cost = _merged([_descended(whole, found[0], sigma, max(how.steps // 2, 1), 0.005)])
     return Hollows(z, cost, sigma)
 
@@ -136,17 +169,6 @@ def seconds_of(loads: Loads) -> np.ndarray:
     return (loads.row * (loads.weight > 0)).max(axis=0) * DT_S
 
 
-def costs_of(errors: np.ndarray, z: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Half the sums of Huber's squares of errors in units of `sigma`, and the prior's part."""
-    return huber(errors / sigma).sum(axis=1, dtype=float), 0.5 * (((z - 0.5) / PRIOR_SD) ** 2).sum(
-        axis=1
-    )
-
-
-def _costs(errors: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
-    return np.sum(costs_of(errors, z, sigma), axis=0)
-
-
 def _descended(
     of: JointErrors, z: np.ndarray, sigma: float, steps: int, width: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -162,12 +184,12 @@ def _descended(
     z = z.copy()
     count, terms = z.shape
     damping, widths = np.full(count, 1e-2), np.full(count, width)
-    cost = _costs(of.errors(z), z, sigma)
+    cost = of.whole(z, sigma)
     for _ in range(steps):
-        gradient, hessian = normal_of(of, z, widths, sigma)
+        gradient, hessian = of.slopes(z, widths, sigma)
         tried = np.stack([_stepped(z, gradient, hessian, d * damping) for d in DAMPINGS])
         flat = tried.reshape(-1, terms)
-        costs = _costs(of.errors(flat), flat, sigma).reshape(len(DAMPINGS), count)
+        costs = of.whole(flat, sigma).reshape(len(DAMPINGS), count)
         best = costs.argmin(axis=0)
         least = costs.min(axis=0)
         better = least < cost
@@ -178,27 +200,6 @@ def _descended(
         stuck = np.where(widths < 0.004, 0.01, 0.4 * widths)
         widths = np.where(better, np.maximum(0.5 * widths, 0.001), stuck)
     return z, cost
-
-
-def normal_of(
-    of: JointErrors, z: np.ndarray, widths: np.ndarray, sigma: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients (starts, terms) and Gauss-Newton Hessians of the costs."""
-    count, terms = z.shape
-    # Away from the upper bound, with which the lower one is never near.
-    signed = np.where(z + widths[:, None] > 1, -widths[:, None], widths[:, None])
-    points = z[:, None] + np.concatenate(
-        [np.zeros((count, 1, terms)), np.eye(terms) * signed[:, :, None]], axis=1
-    )
-    errors = of.errors(points.reshape(-1, terms)).reshape(count, terms + 1, -1)
-    gradient, hessian = (z - 0.5) / PRIOR_SD**2, np.tile(np.eye(terms) / PRIOR_SD**2, (count, 1, 1))
-    for i, error in enumerate(errors):
-        r = error[0] / sigma
-        slope = (error[1:] - error[0]) / (sigma * signed[i][:, None])
-        weighted = slope * np.minimum(1, OUTLIER / np.maximum(np.abs(r), OUTLIER))
-        gradient[i] += weighted @ r
-        hessian[i] += weighted @ slope.T
-    return gradient, hessian
 
 
 def _stepped(

@@ -9,6 +9,10 @@ import numpy as np
 from regrasp.errors import InputError
 from regrasp.sim2real.log import Log
 
+SHORTEST_S = 5.0
+"""Of pieces of long recordings."""
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of this, whole turns taken off, are spread evenly however many there are."""
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -27,17 +31,19 @@ def cut(logs: Sequence[Log], piece_s: float, total_s: float) -> list[Log]:
     """Pieces of up to `piece_s`, spread evenly over the recordings, together about `total_s` long.
 
     A piece starts at the stillest sample near where it should, for a simulation starts at rest. It
-    keeps its recording's name and source. Recordings that are short enough stay whole.
+    keeps its recording's name and source. Recordings that are short enough stay whole. Of many recordings
+    pieces are shorter, down to `SHORTEST_S`, and lie in each at another place.
     """
     share = total_s / max(len(logs), 1)
     pieces = []
-    for log in logs:
-        count = max(1, round(min(share, log.duration_s) / piece_s))
-        if log.duration_s <= 1.5 * piece_s and count == 1:
+    for i, log in enumerate(logs):
+        length = min(piece_s, max(share, SHORTEST_S), log.duration_s)
+        count = max(1, round(min(share, log.duration_s) / length))
+        if log.duration_s <= 1.5 * length and count == 1:
             pieces.append(log)
             continue
-        length = min(piece_s, log.duration_s)
-        starts = np.linspace(0, log.duration_s - length, count)
+        places = np.linspace(0, 1, count) if count > 1 else np.array([i * GOLDEN % 1])
+        starts = places * (log.duration_s - length)
         for start in starts:
             pieces += _piece(log, float(start), length)
     return pieces

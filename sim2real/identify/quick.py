@@ -6,8 +6,9 @@ that of a recording at first, and then that of the whole simulated arm: under it
 does there, substep for substep, for friction yields and the integrator damps as in the engine.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import mujoco
 import numpy as np
 
 from regrasp.assets.arm import Arm, Servo
+from regrasp.sim2real.identify.refine import OUTLIER
 from regrasp.sim2real.identify.terms import RIGID, TERMS
 from regrasp.sim2real.law import in_force
 from regrasp.sim2real.log import Log
@@ -33,6 +35,8 @@ ROUND = 50
 """Substeps and samples are filled up to multiples of this, so that few shapes are compiled."""
 LANES = 1024
 """Candidates times logs that are simulated side by side."""
+FAR_RAD = 10.0
+"""Larger errors count as this."""
 FRICTION_RATE_HZ = 100.0
 """Friction that can hold a joint slows it at this rate: 2 over the engine's default time constant, 0.02 s."""
 
@@ -59,6 +63,18 @@ class Loads:
     """(samples, logs): 1 within a log, 0 after its end."""
     beside: np.ndarray
     """(samples, logs, joints): what is added to positions, where more is known than a joint's own motion."""
+
+    def of(self, joint: int) -> tuple[Any, ...]:
+        """One joint's part, as `_traces` takes it, kept where it is computed with."""
+        if joint not in self._kept:
+            own = (self.cmd, self.bias, self.gravity, self.mass, self.q, self.beside)
+            parts = [x[:, :, joint] for x in own] + [self.row, self.share, self.weight]
+            self._kept[joint] = tuple(jnp.asarray(part) for part in parts)
+        return self._kept[joint]
+
+    @cached_property
+    def _kept(self) -> dict[int, tuple[Any, ...]]:
+        return {}
 
 
 def loads_of(logs: Sequence[Log], arm: Arm, motions: Sequence[np.ndarray] | None = None) -> Loads:
@@ -130,16 +146,15 @@ def part_of(loads: Loads, logs: np.ndarray) -> Loads:
         loads: of all logs.
         logs: their indices.
     """
-    return Loads(**{name: value[:, logs] for name, value in vars(loads).items()})
+    return Loads(**{f.name: getattr(loads, f.name)[:, logs] for f in fields(loads)})
 
 
 def errors_of(
     arm: Arm, joint: int, names: Sequence[str], z: np.ndarray, loads: Loads
 ) -> np.ndarray:
     """RMS error (rad) of candidates (candidates, terms) on every log: (candidates, logs)."""
-    found = traces_of(arm, joint, names, z, loads)
-    mean = (found**2).sum(axis=1) / loads.weight.sum(axis=0)
-    return np.nan_to_num(np.sqrt(mean), nan=1.0, posinf=1.0)
+    squares = _simulated(_squares, arm, joint, names, z, loads)
+    return np.nan_to_num(np.sqrt(squares / loads.weight.sum(axis=0)), nan=1.0, posinf=1.0)
 
 
 def traces_of(
@@ -154,26 +169,70 @@ def traces_of(
         z: (candidates, terms), in units of the ranges.
         loads: of the recordings.
     """
-    own = (loads.cmd, loads.bias, loads.gravity, loads.mass, loads.q, loads.beside)
-    parts = [jnp.asarray(x[:, :, joint]) for x in own]
-    parts += [jnp.asarray(x) for x in (loads.row, loads.share, loads.weight)]
-    most = max(16, LANES // loads.weight.shape[1])
-    found = []
+    return _simulated(_traces, arm, joint, names, z, loads)
+
+
+def costs_of(
+    arm: Arm, joint: int, names: Sequence[str], z: np.ndarray, loads: Loads, sigma: float
+) -> np.ndarray:
+    """Half the sums of Huber's squares of errors in units of `sigma` (rad): (candidates,)."""
+    found = _simulated(_costs, arm, joint, names, z, loads, sigma)
+    return found.sum(axis=1, dtype=float)
+
+
+def slopes_of(
+    arm: Arm, joint: int, names: Sequence[str], z: np.ndarray, loads: Loads, sigma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `costs_of` changes by, from the first of a group of candidates to the others.
+
+    Args:
+        arm: the nominal arm.
+        joint: its index.
+        names: terms that candidates differ in.
+        z: (groups, 1 + others, terms).
+        loads: of the recordings.
+        sigma: unit of errors (rad).
+
+    Returns:
+        Gradients (groups, others) at the first candidates, for whole steps to the others, and Gauss-Newton
+        Hessians (groups, others, others).
+    """
+    many, terms = z.shape[1:]
+    flat = z.reshape(-1, terms)
+    what = partial(_slopes, many=many)
+    found = _simulated(what, arm, joint, names, flat, loads, sigma, group=many)
+    found = found.sum(axis=1, dtype=float)
+    return found[..., 0], found[..., 1:]
+
+
+def _simulated(
+    what: Callable[..., Any],
+    arm: Arm,
+    joint: int,
+    names: Sequence[str],
+    z: np.ndarray,
+    loads: Loads,
+    *more: Any,
+    group: int = 1,
+) -> np.ndarray:
+    """What is made of candidates, as many at a time as memory is near; candidates, or groups, first."""
+    parts, found = loads.of(joint), []
+    most = group * max(1, max(16, LANES // loads.weight.shape[1]) // group)
     for start in range(0, len(z), most):
         some = z[start : start + most]
         # Powers of two: few shapes are compiled.
-        count = min(most, 1 << max(4, (len(some) - 1).bit_length()))
+        count = min(most, group << max(0, (len(some) // group - 1).bit_length()))
         filled = np.concatenate([some, np.repeat(some[-1:], count - len(some), axis=0)])
-        traces = _traces(_columns(arm.joints[joint].servo, names, filled), *parts)
-        found.append(np.moveaxis(np.asarray(traces), 1, 0)[: len(some)])
+        made = what(_columns(arm.joints[joint].servo, names, filled), *parts, *more)
+        found.append(np.moveaxis(np.asarray(made), -1, 0)[: len(some) // group])
     return np.concatenate(found)
 
 
 def _columns(servo: Servo, names: Sequence[str], z: np.ndarray) -> dict[str, np.ndarray]:
-    """Every figure of candidates (candidates, 1)."""
+    """Every figure of candidates (candidates,)."""
     figures = {name: np.full(len(z), getattr(servo, name)) for name in (*TERMS, "kv")}
     figures |= {name: TERMS[name].value(z[:, k], servo) for k, name in enumerate(names)}
-    return {name: value[:, None] for name, value in figures.items()}
+    return figures
 
 
 @jax.jit
@@ -189,9 +248,10 @@ def _traces(
     share: Any,
     weight: Any,
 ) -> Any:
-    shape = (f["kp"].shape[0], q.shape[1])
+    # Candidates last: as many as there are, they fill the processor's registers.
+    shape = (q.shape[1], f["kp"].shape[0])
     ends = cmd.shape[0] - 1
-    columns = jnp.arange(shape[1])[None]
+    bias, gravity, mass = bias[..., None], gravity[..., None], mass[..., None]
     late = f["latency_s"] / DT_S * FINE
     # The command between two places, so that errors are smooth in the latency.
     back = jnp.floor(late).astype(int)
@@ -201,7 +261,7 @@ def _traces(
 
     def told(k: Any) -> Any:
         newer, older = (jnp.clip(k * FINE - back - i, 0, ends) for i in (0, 1))
-        return (1 - part) * cmd[newer, columns] + part * cmd[older, columns] + f["offset"]
+        return (1 - part) * cmd[newer].T + part * cmd[older].T + f["offset"]
 
     def substep(state: Any, k: Any) -> Any:
         x, v, smooth, held, motor = state
@@ -227,14 +287,44 @@ def _traces(
         x = x + DT_S * v
         return (x, v, smooth, held, motor), x
 
-    start = jnp.broadcast_to(q[0], shape)
+    start = jnp.broadcast_to(q[0][:, None], shape)
     still = jnp.zeros(shape)
     first = jnp.broadcast_to(told(0), shape)
     _, path = jax.lax.scan(substep, (start, still, first, first, still), jnp.arange(bias.shape[0]))
     path = jnp.concatenate([start[None], path])
-    before, after = (jnp.take_along_axis(path, row[:, None] + i, 0) for i in (0, 1))
-    found = before + (after - before) * share[:, None] + (beside - q)[:, None]
-    return found * weight[:, None]
+    before, after = (jnp.take_along_axis(path, row[..., None] + i, 0) for i in (0, 1))
+    found = before + (after - before) * share[..., None] + (beside - q)[..., None]
+    return found * weight[..., None]
+
+
+@jax.jit
+def _squares(f: dict[str, Any], *parts: Any) -> Any:
+    """Sums of squared errors (logs, candidates)."""
+    return (_traces(f, *parts) ** 2).sum(axis=0)
+
+
+@jax.jit
+def _costs(f: dict[str, Any], *parts: Any) -> Any:
+    """Sums of Huber's costs (logs, candidates); the last of `parts` is the unit of errors."""
+    size = jnp.abs(_within(f, *parts))
+    bent = OUTLIER * (size - 0.5 * OUTLIER)
+    return jnp.where(size < OUTLIER, 0.5 * size**2, bent).sum(axis=0)
+
+
+@partial(jax.jit, static_argnames="many")
+def _slopes(f: dict[str, Any], *parts: Any, many: int) -> Any:
+    """Gradients and Hessians of groups of candidates, side by side (logs, others, 1 + others, groups)."""
+    size = _within(f, *parts)
+    size = size.reshape(*size.shape[:2], -1, many)
+    first, slope = size[..., :1], size[..., 1:] - size[..., :1]
+    weighted = slope * jnp.minimum(1, OUTLIER / jnp.maximum(jnp.abs(first), OUTLIER))
+    return jnp.einsum("slgi,slgj->lijg", weighted, jnp.concatenate([first, slope], axis=-1))
+
+
+def _within(f: dict[str, Any], *parts: Any) -> Any:
+    """Errors in units of the last of `parts`; what fell out of all bounds is far off, and finite."""
+    errors = jnp.nan_to_num(_traces(f, *parts[:-1]), nan=FAR_RAD)
+    return jnp.clip(errors, -FAR_RAD, FAR_RAD) / parts[-1]
 
 
 def _loads(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regrasp.assets.arm import Arm
-from regrasp.sim2real.identify.hollows import JointErrors, costs_of, normal_of
+from regrasp.sim2real.identify.hollows import JointErrors
 from regrasp.sim2real.identify.quick import Loads
 from regrasp.sim2real.identify.terms import PRIOR_SD
 
@@ -78,7 +78,7 @@ def posterior_of(
 
     def height(z: np.ndarray) -> np.ndarray:
         inside = ((z >= 0) & (z <= 1)).all(axis=1)
-        fit, prior = costs_of(of.errors(np.clip(z, 0, 1)), z, sigma)
+        fit, prior = of.costs(np.clip(z, 0, 1), sigma)
         return np.where(inside, fit / inflation + prior, np.inf)
 
     heights = height(starts)
@@ -116,7 +116,7 @@ def _begun(
     """Where chains start: about places that are not much worse than the best, as a plane there says."""
     good = starts[heights <= heights.min() + WORSE]
     best = starts[heights.argmin()][None]
-    _, hessian = normal_of(of, best, np.full(1, 0.002), sigma)
+    _, hessian = of.slopes(best, np.full(1, 0.002), sigma)
     prior = np.eye(best.shape[1]) / PRIOR_SD**2
     values, vectors = np.linalg.eigh((hessian[0] - prior) / inflation + prior)
     lengths = 1 / np.sqrt(np.maximum(values, 1 / PRIOR_SD**2))

@@ -19,8 +19,14 @@ from regrasp.sim2real.identify.choose import TRUNK, climb
 from regrasp.sim2real.identify.fit import Unknowns
 from regrasp.sim2real.identify.hollows import Effort, hollows_of
 from regrasp.sim2real.identify.pieces import cut, folds, session_of
-from regrasp.sim2real.identify.quick import errors_of, loads_of, traces_of
-from regrasp.sim2real.identify.refine import Linear, Noise, errors_at, noise_of
+from regrasp.sim2real.identify.quick import (
+    costs_of,
+    errors_of,
+    loads_of,
+    slopes_of,
+    traces_of,
+)
+from regrasp.sim2real.identify.refine import OUTLIER, Linear, Noise, errors_at, huber, noise_of
 from regrasp.sim2real.identify.sample import Walk, ends_of, posterior_of
 from regrasp.sim2real.identify.search import Search, minimise
 from regrasp.sim2real.identify.settle import whole_loads
@@ -55,6 +61,20 @@ def test_pieces_are_stretches_of_their_recordings(arm, seconds, piece, total):
         assert one.duration_s <= max(1.5 * piece, 1) + 0.05
         begin = int(np.searchsorted(log.t, one.t[0]))
         np.testing.assert_array_equal(one.q, log.q[begin : begin + len(one.t)])
+
+
+def test_of_many_recordings_pieces_are_shorter_and_lie_at_different_places(arm):
+    t = np.arange(0, 40, 0.02)
+    # Still all the time but for a twitch: pieces begin where they should.
+    q = 0.5 + 0.01 * (np.arange(len(t)) % 2)[:, None] * np.ones(6)
+    logs = [Log(f"m{i}", arm.joint_names, t, q, q) for i in range(20)]
+    few, many = cut(logs[:5], 12.0, 200.0), cut(logs, 12.0, 200.0)
+    assert sum(p.duration_s for p in few) == pytest.approx(200, rel=0.15)
+    assert sum(p.duration_s for p in many) == pytest.approx(200, rel=0.15)
+    begins = np.sort([p.t[0] for p in many])
+    assert begins[0] < 5
+    assert begins[-1] > 25
+    assert np.diff(begins).max() < 8
 
 
 def test_held_out_motions_are_of_other_days_and_never_fitted(make_log):
@@ -227,6 +247,24 @@ def test_under_the_loads_of_a_simulation_a_joint_moves_as_in_it(arm, whole):
             found = traces_of(arm, j, PLAIN, x[None, block], these)[0]
             for i, error in enumerate(errors):
                 np.testing.assert_allclose(found[: len(error), i], error[:, j], atol=most)
+
+
+def test_costs_and_slopes_are_those_of_the_traces(arm, whole):
+    _, _, _, loads = whole
+    rng, sigma, terms = np.random.default_rng(0), 3e-3, len(PLAIN)
+    # Seven groups: more than one call, and not a power of two.
+    groups = rng.uniform(0.2, 0.8, (7, 1 + terms, terms))
+    r = traces_of(arm, 2, PLAIN, groups.reshape(-1, terms), loads).astype(float) / sigma
+    costs = costs_of(arm, 2, PLAIN, groups.reshape(-1, terms), loads, sigma)
+    np.testing.assert_allclose(costs, huber(r).sum(axis=(1, 2)), rtol=1e-5)
+    gradient, hessian = slopes_of(arm, 2, PLAIN, groups, loads, sigma)
+    r = r.reshape(*groups.shape[:2], -1)
+    first, slope = r[:, 0], r[:, 1:] - r[:, :1]
+    bent = slope * np.minimum(1, OUTLIER / np.maximum(np.abs(first), 1e-12))[:, None]
+    scale = np.abs(bent).sum(axis=2).max()
+    expected = np.einsum("gis,gs->gi", bent, first)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(hessian, np.einsum("gis,gjs->gij", bent, slope), atol=1e-3 * scale)
 
 
 @pytest.mark.parametrize("joint", [1, 4])
