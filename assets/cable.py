@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from regrasp.assets.cloth import HARD_IMPEDANCE, PLANE_BIT, lay_plane
+from regrasp.assets.flexes import prepare, touch
 from regrasp.errors import InputError, check_positive, check_within
 
 JAWS = {"near": -1, "far": 1}
@@ -83,10 +83,7 @@ class Cable:
             rgba: its colour.
         """
         timestep_s = spec.option.timestep
-        spec.option.integrator = mujoco.mjtIntegrator.mjINT_DISCRETE
-        # What is held between fingers creeps out of them by this factor less.
-        spec.option.impratio = 100
-        lay_plane(spec)
+        prepare(spec)
         edges = self.vertices - 1
         flex = spec.worldbody.add_body(name=name, pos=pos).make_flex(
             name,
@@ -100,9 +97,7 @@ class Cable:
             equality=1,  # It does not stretch.
         )
         flex.young, flex.poisson, flex.damping = self.young_pa, self.poisson, self.damping_s
-        flex.friction = (self.friction, 0.005, 0.0001)
-        flex.solref, flex.solimp = (2 * timestep_s, 1.0), HARD_IMPEDANCE
-        flex.contype, flex.conaffinity = PLANE_BIT, PLANE_BIT | 1
+        touch(flex, self.friction, timestep_s)
         flex.selfcollide = mujoco.mjtFlexSelf.mjFLEXSELF_NONE
         flex.rgba = rgba
         # How far each edge is twisted: hinges that the engine finds by their names.
@@ -183,8 +178,8 @@ class Clip:
                 self._finish(geom, spec.option.timestep)
 
     def _finish(self, geom: mujoco.MjsGeom, timestep_s: float) -> None:
-        geom.priority, geom.friction = 1, (self.friction, 0.005, 0.0001)
-        geom.solref, geom.solimp = (2 * timestep_s, 1.0), HARD_IMPEDANCE
+        geom.priority = 1
+        touch(geom, self.friction, timestep_s)
 
 
 def _wire(

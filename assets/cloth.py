@@ -6,14 +6,9 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from regrasp.assets.surroundings import TABLE_TOP_M
+from regrasp.assets.flexes import prepare, touch
 from regrasp.errors import InputError, check_each_within, check_positive, check_within
 
-PLANE_BIT, TABLE_BIT = 2, 4
-"""Bits of contact types: flexes lie on a plane of their own, not on the table's box. Each triangle would
-touch the box at three points, four times as many contacts as there are vertices."""
-HARD_IMPEDANCE = (0.95, 0.999, 0.001, 0.5, 2.0)
-"""Of contacts of cloth (solimp). Softer, fingers press through it, and it slips out."""
 STIFFEST = 3000.0
 """The largest stretching stiffness over a vertex's inertia in one timestep, E t dt^2 / m; see
 `Cloth.check_timestep`."""
@@ -104,10 +99,7 @@ class Cloth:
         """
         timestep_s = spec.option.timestep
         self.check_timestep(timestep_s)
-        spec.option.integrator = mujoco.mjtIntegrator.mjINT_DISCRETE
-        # What is held between fingers creeps out of them by this factor less.
-        spec.option.impratio = 100
-        lay_plane(spec)
+        prepare(spec)
         root = spec.worldbody.add_body(name=name, pos=(0, 0, height_m))
         flex = root.make_flex(
             name,
@@ -122,21 +114,5 @@ class Cloth:
         )
         flex.young, flex.poisson = self.young_pa, self.poisson
         flex.thickness, flex.damping = self.sheet_m, self.damping_s
-        flex.friction = (self.friction, 0.005, 0.0001)
-        flex.solref, flex.solimp = (2 * timestep_s, 1.0), HARD_IMPEDANCE
-        flex.contype, flex.conaffinity = PLANE_BIT, PLANE_BIT | 1
+        touch(flex, self.friction, timestep_s)
         flex.rgba = rgba
-
-
-def lay_plane(spec: mujoco.MjSpec) -> None:
-    """The plane of the table's surface, which only flexes touch; there is one for all of them."""
-    if spec.geom("table_plane") is not None:
-        return
-    table = spec.geom("table")
-    table.contype = TABLE_BIT
-    plane = spec.worldbody.add_geom(
-        name="table_plane", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0, 0, TABLE_TOP_M), group=3
-    )
-    plane.size = (*table.size[:2], 0.1)
-    plane.friction = table.friction
-    plane.contype, plane.conaffinity = PLANE_BIT, 0
