@@ -28,8 +28,8 @@ WORSE = 20.0
 class Walk:
     """How long posteriors are walked."""
 
-    chains: int = 32
-    steps: int = 300
+    chains: int = 64
+    steps: int = 150
     """The first half is thrown away."""
 
 

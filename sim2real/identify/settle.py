@@ -30,7 +30,7 @@ from regrasp.sim2real.simulate import Piece, simulate
 
 ENOUGH = 1.0
 """A round that lowers the cost by less, in independent samples, is the last of its kind."""
-BRIEF = Walk(steps=150)
+BRIEF = Walk(chains=32)
 """Of posteriors under recordings longer than `SEARCHED_S` together."""
 WALKS = 3
 """Walks of the posteriors at most: where one finds a better place, loads change."""
