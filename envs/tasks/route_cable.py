@@ -4,6 +4,7 @@ The cable lies straight before the clips, which stand askew: between them it ben
 springy jaws. Staged reward, one for each: a stretch lifted, in the first clip, in both, left alone there.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -23,7 +24,10 @@ from regrasp.errors import InputError, check_positive, check_within
 CABLE, CLIP, CLIPS = Cable(), Clip(), ("first", "second")
 WIDEST_EDGE_M = 0.03
 """A cable of longer straight pieces would hardly bend between two hands and a clip."""
-
+CLIPS_X_M, CLIPS_Y_M = 0.16, (-0.02, 0.1)
+"""Clips stand within this of the middle in x, and between these in y: both hands get there."""
+APART_M, SPARE_M = 0.12, 0.06
+"""They are this far apart at least; beyond each, as much of the cable is left at least."""
 SHOWN = 13
 """How many vertices are observed, however many there are."""
 
@@ -83,6 +87,19 @@ class RouteCable(Task):
         check_within(self, ("start_y_m",), -0.15, -0.05)
         check_within(self, ("start_yaw_rad",), -0.3, 0.3)
         check_within(self, ("lifted_m",), 0.02, 0.2)
+        for x, y in self.clips_m:
+            if not (abs(x) <= CLIPS_X_M and CLIPS_Y_M[0] <= y <= CLIPS_Y_M[1]):
+                low, high = CLIPS_Y_M
+                raise InputError(
+                    f"clips_m {self.clips_m}: clips stand at x from {-CLIPS_X_M} to {CLIPS_X_M} and y from "
+                    f"{low} to {high}, between both hands and beside where the cable starts"
+                )
+        apart_m, most_m = math.dist(*self.clips_m), self.cable.length_m - 2 * SPARE_M
+        if not APART_M <= apart_m <= most_m:
+            raise InputError(
+                f"clips_m {self.clips_m} are {apart_m:.3g} m apart: choose {APART_M} to {most_m:.3g} m, with "
+                "room for a hand between them and cable left at both ends"
+            )
         if self.cable.edge_m > WIDEST_EDGE_M:
             least = 1 + int(self.cable.length_m / WIDEST_EDGE_M + 1 - 1e-9)
             raise InputError(

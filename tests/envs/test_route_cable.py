@@ -346,12 +346,21 @@ def test_starts_are_where_they_should_be():
         ("clear_m", float("nan")),
         ("start_x_m", (-0.3, 0.3)),
         ("start_yaw_rad", (0.1, -0.1)),
+        ("clips_m", ((-0.09, -0.08), (0.09, 0.03))),
+        ("clips_m", ((-0.09, 0.0), (0.3, 0.03))),
+        ("clips_m", ((-0.09, 0.0), (float("nan"), 0.03))),
+        ("clips_m", ((0.0, 0.0), (0.05, 0.03))),
     ],
 )
 def test_what_cannot_be_is_refused(setting: str, value: object):
     with pytest.raises(InputError, match=setting) as refusal:
         other(**{setting: value})
     assert str(value) in str(refusal.value)
+
+
+def test_clips_further_apart_than_the_cable_reaches_are_refused():
+    with pytest.raises(InputError, match=r"0\.306 m apart: choose 0\.12 to 0\.24 m"):
+        other(clips_m=((-0.15, 0.0), (0.15, 0.06)), length_m=0.36)
 
 
 def test_too_coarse_says_how_fine():
