@@ -61,6 +61,18 @@ def test_two_small_arms_can_be_looked_into():
     np.testing.assert_array_equal(advance(show, FORWARD), first)
 
 
+def test_ghosts_of_what_bends_spread_too():
+    """A cable's bodies are its clips, which stand still."""
+    show = Show("route_cable", ViewConfig(ghosts=2))
+    ghosts = show.fork(2, own_physics=True, noise=0.0)
+    assert ghosts.spread_m < 1e-6
+    advance(show, FORWARD)
+    assert ghosts.spread_m > 1e-6
+    points = np.asarray(ghosts.env.view().flex["cable"])
+    furthest = np.linalg.norm(points[0] - points[1], axis=1).max() / 2
+    assert ghosts.spread_m == pytest.approx(furthest, rel=1e-5)
+
+
 def test_ghosts_of_other_physics_and_noise_spread(show: Show):
     advance(show, 21)
     ghosts = show.fork(4, own_physics=True, noise=1.0)

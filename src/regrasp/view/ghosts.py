@@ -36,11 +36,14 @@ class Ghosts:
 
     @property
     def spread_m(self) -> float:
-        """How far the objects of the task have come apart: the furthest one's root mean square distance from
-        its mean position (m)."""
+        """How far the objects of the task have come apart: the root mean square distance from its mean position
+        (m) of the furthest one, or of the furthest vertex of what bends."""
+        view = self.env.view()
+        points = [np.asarray(pos)[:, None] for pos in view.body_pos.values()]
+        points += [np.asarray(vertices) for vertices in view.flex.values()]
         found = [
-            np.sqrt(np.mean(np.sum((pos - pos.mean(axis=0)) ** 2, axis=1)))
-            for pos in map(np.asarray, self.env.view().body_pos.values())
+            np.sqrt(np.mean(np.sum((at - at.mean(axis=0)) ** 2, axis=-1), axis=0)).max()
+            for at in points
         ]
         return float(max(found, default=0.0))
 
