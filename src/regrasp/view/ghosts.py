@@ -36,8 +36,8 @@ class Ghosts:
 
     @property
     def spread_m(self) -> float:
-        """How far the objects of the task have come apart: the root mean square distance from its mean position
-        (m) of the furthest one, or of the furthest vertex of what bends."""
+        """How far the objects of the task have come apart (m): the root mean square distance of the furthest
+        one from its mean position, or of the furthest vertex of what bends."""
         view = self.env.view()
         points = [np.asarray(pos)[:, None] for pos in view.body_pos.values()]
         points += [np.asarray(vertices) for vertices in view.flex.values()]
