@@ -13,7 +13,8 @@ class IdentifyConfig:
     piece_s: float = 12.0
     """Length of the pieces that recordings are cut into, at most (s)."""
     total_s: float = 200.0
-    """Time that the pieces have together (s); more is surer and slower."""
+    """Time that the pieces have together (s); more is surer and slower. Of recordings that would
+    give pieces of less than 5 s, some are left out."""
     folds: int = 3
     """Times that motions are held out to choose terms."""
     choose: bool = True

@@ -32,8 +32,12 @@ def cut(logs: Sequence[Log], piece_s: float, total_s: float) -> list[Log]:
 
     A piece starts at the stillest sample near where it should, for a simulation starts at rest. It
     keeps its recording's name and source. Recordings that are short enough stay whole. Of many recordings
-    pieces are shorter, down to `SHORTEST_S`, and lie in each at another place.
+    pieces are shorter, down to `SHORTEST_S`, and lie in each at another place; of still more, only some are
+    cut, evenly chosen.
     """
+    most = max(1, int(total_s / SHORTEST_S))
+    if len(logs) > most:
+        logs = [logs[i] for i in np.linspace(0, len(logs) - 1, most).round().astype(int)]
     share = total_s / max(len(logs), 1)
     pieces = []
     for i, log in enumerate(logs):

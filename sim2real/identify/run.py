@@ -196,7 +196,7 @@ def identify_logs(
     rmse = np.median([np.sqrt((e**2).mean(axis=0)) for e in linear.error], axis=0)
     return Identified(
         arm=arm.name,
-        recordings=tuple(dict.fromkeys((log.name, log.source) for log in logs)),
+        recordings=tuple(dict.fromkeys((piece.name, piece.source) for piece in pieces)),
         figures=_figures(unknowns, linear, sure),
         condition=dict(zip(arm.joint_names, sure.condition.tolist(), strict=True)),
         rmse_rad=dict(zip(arm.joint_names, rmse.tolist(), strict=True)),
@@ -205,7 +205,7 @@ def identify_logs(
         shared=shared,
         next=tuple(gains),
         seconds=time.monotonic() - began,
-        params=_params(unknowns, linear, sure, logs),
+        params=_params(unknowns, linear, sure, pieces),
     )
 
 
@@ -329,7 +329,7 @@ def _figures(unknowns: Unknowns, linear: Linear, sure: Uncertainty) -> tuple[Fig
 
 
 def _params(
-    unknowns: Unknowns, linear: Linear, sure: Uncertainty, logs: Sequence[Log]
+    unknowns: Unknowns, linear: Linear, sure: Uncertainty, pieces: Sequence[Log]
 ) -> dict[str, Any]:
     """The parameter file: figures to six digits, intervals, and what they were fitted to."""
     servos = {
@@ -346,7 +346,7 @@ def _params(
     intervals: dict[str, dict[str, list[float]]] = {}
     for f in _figures(unknowns, linear, sure):
         intervals.setdefault(f.of, {})[f.name] = [float(f"{x:.6g}") for x in (f.low, f.high)]
-    motions = sorted({f"{log.name} ({session_name(log)})" for log in logs})
+    motions = sorted({f"{log.name} ({session_name(log)})" for log in pieces})
     document = {
         "arm": unknowns.arm.name,
         "source": "regrasp identify",

@@ -75,6 +75,12 @@ def test_of_many_recordings_pieces_are_shorter_and_lie_at_different_places(arm):
     assert begins[0] < 5
     assert begins[-1] > 25
     assert np.diff(begins).max() < 8
+    # Forty pieces of 5 s are all there is time for: some recordings are left out, from everywhere.
+    crowd = [Log(f"m{i}", arm.joint_names, t, q, q) for i in range(100)]
+    chosen = [int(p.name[1:]) for p in cut(crowd, 12.0, 200.0)]
+    assert len(chosen) == 40
+    assert {chosen[0], chosen[-1]} == {0, 99}
+    assert np.diff(chosen).max() <= 3
 
 
 def test_held_out_motions_are_of_other_days_and_never_fitted(make_log):
