@@ -61,7 +61,8 @@ class Identification:
     seed: int = 1
     """0 set a figure of the intervals: `refine.LEAST_INFLATION`."""
     folder: Path = Path("runs/identification")
-    """Where trials that have ended are kept, and the next start goes on from."""
+    """Where trials that have ended are kept, and the next start goes on from; choose another after a
+    change of the fit, which they do not know of."""
     json: bool = False
     """Print one JSON list."""
 

@@ -215,7 +215,7 @@ def _simulated(
     *more: Any,
     group: int = 1,
 ) -> np.ndarray:
-    """What is made of candidates, as many at a time as memory is near; candidates, or groups, first."""
+    """What is made of candidates, some at a time so that caches hold them; candidates, or groups, first."""
     parts, found = loads.of(joint), []
     most = group * max(1, max(16, LANES // loads.weight.shape[1]) // group)
     for start in range(0, len(z), most):
