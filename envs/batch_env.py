@@ -364,6 +364,18 @@ class BatchEnv(VectorEnv):
         """Rows that have finished and not been reset (with autoreset DISABLED)."""
         return self._done.copy()
 
+    def halt(self, rows: Any = None) -> None:
+        """End the episodes of these rows here: they stand still until they are started or restored.
+
+        Args:
+            rows: sorted rows, or one; all by default.
+
+        Raises:
+            InputError: there are no such rows, or nothing has been started.
+        """
+        self._need_start()
+        self._done[self._checked_rows(rows)] = True
+
     # ---- inside ----
 
     def _use(self, mechanics: Mechanics) -> None:
@@ -473,7 +485,7 @@ class BatchEnv(VectorEnv):
             "overflow": self._world.overflow,
             **{name: np.asarray(value) for name, value in outcome.metrics.items()},
         }
-        self._done = terminated | truncated
+        self._done |= terminated | truncated
         if self.autoreset == AutoresetMode.SAME_STEP and self._done.any():
             self._autoreset(obs, info)
         return obs, reward, terminated, truncated, info

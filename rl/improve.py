@@ -1,10 +1,10 @@
 """Improvement from identical states: try the same moment many times, keep what worked.
 
-Groups of rollouts start from one kept state each; the only reward is success, unless a cost of time is asked
-for. A rollout's advantage is its reward against the others of its group, every decision of a rollout shares
-it, and a clipped likelihood ratio bounds the step: see `advantage` and `surrogate`. Beside the groups, fresh
-starts are played once each: they show how the policy fares, put their states into the pool that groups are
-drawn from, and teach too, against the success to be expected there.
+Groups of rollouts start from one kept state each; the only reward is success, unless a cost of time or
+progress is asked for. A rollout's advantage is its reward against the others of its group, every decision of
+a rollout shares it, and a clipped likelihood ratio bounds the step: see `advantage` and `surrogate`. Beside
+the groups, fresh starts are played once each: they show how the policy fares, put their states into the pool
+that groups are drawn from, and teach too, against the success to be expected there.
 """
 
 import time
@@ -28,11 +28,12 @@ from regrasp.rl.critic import Critic, CriticConfig, CriticState
 from regrasp.rl.curriculum import Choice, Fresh, Pool, PoolState
 from regrasp.rl.events import Events
 from regrasp.rl.policies import Noise, Params, Policy, ResidualPolicy, Trace
-from regrasp.rl.rollout import Outcomes, rollout
+from regrasp.rl.rollout import ActChunk, Outcomes, rollout
 from regrasp.rl.stats import Rate, wilson
 from regrasp.rl.surrogate import Decisions, Surrogate, SurrogateConfig, Weights
 
 GAE = "gae"
+SUCCESS, PROGRESS = "success", "progress"
 PATIENCE = 5
 """Iterations without any success after which there is no hope."""
 HELD_OUT = 2**30
@@ -70,6 +71,12 @@ class ImproveConfig:
     """Within a group, leave_one_out or normalised; or by a critic, gae."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """Of the advantage gae."""
+    reward: str = "success"
+    """What a rollout is for: success, or progress: by how much the task's own reward grew from where it
+    started to where it ended."""
+    window_s: float = 0.0
+    """Rollouts end after this long (s), for tasks of many parts, each of which can be done well or badly;
+    0: with the episode. Judgements are of whole episodes."""
     time_cost: float = 0.0
     """What a success loses that takes the whole horizon; 0: success is all that counts."""
     noise: Noise = field(default_factory=Noise)
@@ -81,7 +88,7 @@ class ImproveConfig:
     judge_every: int = 10
     """Iterations between judgements, on starts kept for that."""
     judge_episodes: int = 512
-    """Episodes of a judgement."""
+    """Episodes of a judgement; the best is the one with the most reward."""
     goal: float = 1.0
     """Stop once a judgement's lower end of the 95 % interval reaches this."""
     checkpoint_every: int = 5
@@ -109,6 +116,16 @@ class ImproveConfig:
             raise unknown("advantage", self.advantage, (*GROUP, GAE))
         if self.physics not in ("group", "try"):
             raise unknown("physics", self.physics, ("group", "try"))
+        if self.reward not in (SUCCESS, PROGRESS):
+            raise unknown("reward", self.reward, (SUCCESS, PROGRESS))
+        if self.reward == PROGRESS and (self.time_cost or self.advantage == GAE):
+            raise InputError(
+                f"reward {PROGRESS} with time_cost {self.time_cost} and advantage {self.advantage}: time "
+                "costs a part of a success, and a critic tells the chance of one; choose time_cost 0 and one "
+                f"of {', '.join(GROUP)}, or reward {SUCCESS}"
+            )
+        if not self.window_s >= 0:
+            raise InputError(f"window_s {self.window_s}: choose 0 (the whole episode) or more")
         if not (0 <= self.time_cost < 1 and 0 < self.goal <= 1):
             raise InputError(
                 f"time_cost {self.time_cost} and goal {self.goal}: choose 0 <= time_cost < 1, 0 < goal <= 1"
@@ -124,6 +141,7 @@ class _Tried(NamedTuple):
     """What one iteration's rollouts brought: per decision and row, but for the outcomes."""
 
     outcomes: Outcomes
+    reward: Float[np.ndarray, " rows"]
     obs: Float[np.ndarray, "decisions rows obs"]
     traces: Trace
     running: Bool[np.ndarray, "decisions rows"]
@@ -139,7 +157,8 @@ class _Best(NamedTuple):
     """The best judgement so far, and the weights that were judged."""
 
     net: Any
-    successes: Int[np.ndarray, ""]
+    reward: Float[np.ndarray, ""]
+    """Of all episodes."""
     iteration: Int[np.ndarray, ""]
 
 
@@ -202,7 +221,7 @@ class Improver:
             self._surrogate.start(params["net"]),
             self._critic.start(jax.random.key(config.seed)) if config.advantage == GAE else None,
             self._pool.begin(),
-            _Best(params["net"], np.array(-1), np.array(0)),
+            _Best(params["net"], np.array(-np.inf), np.array(0)),
             np.array(0),
             np.array(0),
         )
@@ -222,15 +241,16 @@ class Improver:
             return load_tree(folder / "params.npz", self._params(self._state.weights.net))
         metrics = self._resume(folder)
         started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
-        config, judged, reached = self._config, "", False
+        config, told, reached = self._config, "", False
         with closing(Events(folder, int(self._state.iteration))) as events:
             if not metrics:
                 # What is to be improved is judged first: nothing worse than that is kept.
-                rate = self._judge()
-                row = {"iteration": 0, "env_steps": 0, "episodes": 0, "judged": rate._asdict()}
+                rate, reward = self._judge()
+                judged = {"judged": rate._asdict(), "judged_reward": reward}
+                row = {"iteration": 0, "env_steps": 0, "episodes": 0, **judged}
                 metrics.append({**row, "wall_s": round(time.monotonic() - started, 2)})
                 events.add(0, metrics[0])
-                judged, reached = f", judged {rate}", rate.low >= config.goal
+                told, reached = self._told(rate, reward), rate.low >= config.goal
             while self._state.iteration < config.iterations and not reached:
                 try:
                     row = self._iterate()
@@ -239,16 +259,16 @@ class Improver:
                     raise
                 done = int(self._state.iteration)
                 if done % config.judge_every == 0 or done == config.iterations:
-                    rate = self._judge()
-                    row |= {"judged": rate._asdict()}
-                    judged = f", judged {rate}"
+                    rate, reward = self._judge()
+                    row |= {"judged": rate._asdict(), "judged_reward": reward}
+                    told = self._told(rate, reward)
                 metrics.append({**row, "wall_s": round(time.monotonic() - started, 2)})
                 events.add(done, metrics[-1])
                 self._need_success(metrics)
                 reached = "judged" in row and row["judged"]["low"] >= config.goal
                 if done % config.checkpoint_every == 0 and not reached:
                     self._save(folder, metrics)
-                progress(done, config.iterations, f"tries {row['success']:.0%}{judged}")
+                progress(done, config.iterations, f"tries {row['won']:.0%}{told}")
         params = self._params(self._state.best.net)
         write_lines(folder / "metrics.jsonl", metrics)
         save_tree(folder / "params.npz", params)
@@ -265,16 +285,15 @@ class Improver:
         tried = self._try_out(choice, fresh, jax.random.fold_in(key, 1))
         clock.append(time.perf_counter())
         outcomes, cut = tried.outcomes, config.rows - len(fresh.number)
-        reward = outcomes.success * (1 - config.time_cost * outcomes.steps / self._env.horizon)
+        reward = tried.reward * (1 - config.time_cost * outcomes.steps / self._env.horizon)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 2))))
         advantage, critic = self._advantage(tried, reward, cut, rng)
         weights, shift = self._learn(tried, advantage, rng)
         clock.append(time.perf_counter())
-        won = outcomes.success[:cut].reshape(len(choice.state), cut // max(1, len(choice.state)))
+        won = reward > 0
+        tries = won[:cut].reshape(len(choice.state), cut // max(1, len(choice.state)))
         known = choice.state >= 0
-        pool = self._pool.learn(
-            state.pool, choice.state[known], won[known], fresh, outcomes.success[cut:]
-        )
+        pool = self._pool.learn(state.pool, choice.state[known], tries[known], fresh, won[cut:])
         self._state = state._replace(
             weights=weights,
             critic=critic,
@@ -288,11 +307,12 @@ class Improver:
             "env_steps": int(self._state.env_steps),
             "episodes": int(self._state.iteration) * config.rows,
             "success": float(outcomes.success.mean()),
+            "won": float(won.mean()),
             "informative": float(informative(grouped).mean()) if cut else None,
             "start_fraction": float((choice.moment < 0).mean()) if cut else None,
             "phase": float(self._pool.phase_of(choice).mean()) if cut else None,
             "reach": float(state.pool.reach),
-            "start_rate": float(outcomes.success[cut:].mean()) if len(fresh.number) else None,
+            "start_rate": float(won[cut:].mean()) if len(fresh.number) else None,
             "start_steps": float(np.median(outcomes.steps[cut:])) if len(fresh.number) else None,
             "shift": shift,
             "unstable": int(outcomes.unstable.sum()),
@@ -367,11 +387,24 @@ class Improver:
             policy_s += time.perf_counter() - asked
             return np.asarray(chunks)
 
-        outcomes = rollout(env, act, start)
+        steps = round(self._config.window_s / env.task.control_dt_s)
+        outcomes, reward = self._rewarded(act, start, steps)
         joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
         engine_s = env.engine_s - before_s
-        parts = (outcomes, np.array(seen), joined, np.array(running))
+        parts = (outcomes, reward, np.array(seen), joined, np.array(running))
         return _Tried(*parts, start_s, policy_s, engine_s)
+
+    def _rewarded(
+        self, act: ActChunk, obs: dict[str, np.ndarray], steps: int = 0
+    ) -> tuple[Outcomes, Float[np.ndarray, " rows"]]:
+        """Roll out, and tell what every row is rewarded with."""
+        env = self._env
+        if self._config.reward == SUCCESS:
+            outcomes = rollout(env, act, obs, steps=steps)
+            return outcomes, outcomes.success * 1.0
+        before = np.sum(list(env.reward_terms().values()), axis=0)
+        outcomes = rollout(env, act, obs, steps=steps)
+        return outcomes, np.sum(list(env.reward_terms().values()), axis=0) - before
 
     def _put(self, choice: Choice, fresh: Fresh, key: Array) -> dict[str, np.ndarray]:
         """Put every row where it starts; returns what is seen there."""
@@ -437,9 +470,10 @@ class Improver:
             InputError: after PATIENCE iterations without a single success.
         """
         tried = metrics[1:]
-        if len(tried) != PATIENCE or any(row["success"] for row in tried):
+        if len(tried) != PATIENCE or any(row["won"] for row in tried):
             return
-        found = f"{metrics[-1]['episodes']} tries and not one success"
+        wanted = "success" if self._config.reward == SUCCESS else "that made progress"
+        found = f"{metrics[-1]['episodes']} tries and not one {wanted}"
         if len(self._moments):
             raise InputError(
                 f"{found}, not even from the kept states near the end of a demonstration: train the "
@@ -452,10 +486,19 @@ class Improver:
 
     # ---- judging ----
 
-    def _judge(self) -> Rate:
-        """Play starts that are kept for it, as the result will; remember the best weights."""
+    def _told(self, rate: Rate, reward: float) -> str:
+        """A judgement in words."""
+        more = "" if self._config.reward == SUCCESS else f", {PROGRESS} {reward:.2f}"
+        return f", judged {rate}{more}"
+
+    def _judge(self) -> tuple[Rate, float]:
+        """Play starts that are kept for it, as the result will; remember the best weights.
+
+        Returns:
+            How often that succeeds, and the mean reward.
+        """
         env, config, net = self._env, self._config, self._state.weights.mean
-        params, success = self._params(net), []
+        params, success, rewards = self._params(net), [], []
 
         key, shape = jax.random.key(config.seed), (env.num_envs, self._policy.noise_size)
 
@@ -465,14 +508,18 @@ class Improver:
             return np.asarray(self._act(params, self._flat(obs), noise))
 
         for first in range(0, config.judge_episodes, env.num_envs):
-            env.begin(episode_keys(config.seed, "train", HELD_OUT + first, env.num_envs))
-            success.append(rollout(env, act, env.observe()).success)
-        won = np.concatenate(success)[: config.judge_episodes]
+            count = min(env.num_envs, config.judge_episodes - first)
+            env.halt()
+            env.begin(episode_keys(config.seed, "train", HELD_OUT + first, count), np.arange(count))
+            outcomes, reward = self._rewarded(act, env.observe())
+            success.append(outcomes.success[:count])
+            rewards.append(reward[:count])
+        won, total = np.concatenate(success), np.concatenate(rewards).sum()
         # Of equals the later one: it has learned more.
-        if won.sum() >= self._state.best.successes:
-            best = _Best(net, np.array(won.sum()), self._state.iteration)
+        if total >= self._state.best.reward:
+            best = _Best(net, np.array(float(total)), self._state.iteration)
             self._state = self._state._replace(best=best)
-        return wilson(int(won.sum()), len(won))
+        return wilson(int(won.sum()), len(won)), float(total / len(won))
 
     # ---- checkpoints ----
 

@@ -55,6 +55,7 @@ def rollout(
     act: ActChunk,
     obs: dict[str, np.ndarray],
     on_step: Callable[[int], None] | None = None,
+    steps: int = 0,
 ) -> Outcomes:
     """Play chunks from where the rows stand, all at a chunk boundary, until all have finished.
 
@@ -63,10 +64,11 @@ def rollout(
         act: the policy.
         obs: the observations now.
         on_step: called after every control step with its number.
+        steps: control steps after which rows that have not finished are halted; 0: the horizon.
     """
     track = Track(env)
     decision = 0
-    for step in range(env.horizon):
+    for step in range(steps or env.horizon):
         if env.done.all():
             break
         if env.due.all():
@@ -75,6 +77,7 @@ def rollout(
         obs = track.step(env.play())
         if on_step is not None:
             on_step(step)
+    env.halt()
     return track.outcomes()
 
 

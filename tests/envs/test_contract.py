@@ -123,6 +123,22 @@ def test_disabled_freezes_finished_rows(frozen: BatchEnv):
     assert truncated.tolist() == [True, False, True]
 
 
+def test_a_halted_row_stands_still_until_it_is_started(frozen: BatchEnv):
+    frozen.reset(seed=0)
+    start = frozen.take()
+    frozen.halt([1])
+    for _ in range(2):
+        frozen.step(home(frozen))
+    assert frozen.done.tolist() == [False, True, False]
+    assert frozen.take().carry["step"].tolist() == [2, 0, 2]
+    np.testing.assert_array_equal(frozen.take().row[1], start.row[1])
+    frozen.restore(start[1], 1)
+    frozen.step(home(frozen))
+    assert frozen.take().carry["step"].tolist() == [3, 1, 3]
+    with pytest.raises(InputError, match="3"):
+        frozen.halt([3])
+
+
 def test_an_unstable_row_ends_and_is_forgotten_by_the_next_start(
     frozen: BatchEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -76,13 +76,15 @@ class Nudge(TransferCube):
     goal_rad: float = 0.02
     """Success: the left waist beyond this."""
     prize: float = 1.0
-    """The environment's reward; the improver must not see it."""
+    """The environment's reward; an improver of success must not see it."""
+    turned: float = 0.0
+    """Reward for every radian that the waist is turned."""
 
     def success(self, view, carry):
         return view.joint_pos[0] > self.goal_rad
 
     def reward(self, view, carry):
-        return {"prize": jnp.float32(self.prize)}
+        return {"prize": self.prize + self.turned * view.joint_pos[0]}
 
 
 @pytest.fixture(scope="session")

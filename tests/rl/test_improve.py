@@ -87,7 +87,7 @@ def test_something_was_learned_from(bench: Bench, undisturbed):
     """Else the tests below would compare what never changed."""
     folder, params = undisturbed
     first, *rows = without_clock(folder)
-    assert first.keys() == {"iteration", "env_steps", "episodes", "judged"}
+    assert first.keys() == {"iteration", "env_steps", "episodes", "judged", "judged_reward"}
     assert [row["iteration"] for row in rows] == [1, 2]
     assert all(row["shift"] > 0 for row in rows)
     assert all(row["judged"]["episodes"] == 8 for row in rows)
@@ -224,7 +224,7 @@ def test_it_stops_once_its_goal_is_reached(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     rates = iter([wilson(0, 8), wilson(7, 8), wilson(8, 8)])
-    monkeypatch.setattr(Improver, "_judge", lambda self: next(rates))
+    monkeypatch.setattr(Improver, "_judge", lambda self: (next(rates), 0.0))
     bench.improver(replace(CONFIG, iterations=9, goal=0.6)).run(tmp_path)
     rows = read_lines(tmp_path / "metrics.jsonl")
     assert [row["iteration"] for row in rows] == [0, 1, 2]
@@ -255,6 +255,33 @@ def test_time_may_cost(bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: P
     assert bits(before) == bits(bench.params)
     with pytest.raises(InputError, match=r"time_cost 1\.5"):
         replace(CONFIG, time_cost=1.5)
+
+
+def test_progress_may_be_the_reward(
+    bench: Bench, undisturbed, nudge: Callable[..., BatchEnv], tmp_path: Path
+):
+    """Of a task whose reward is the same everywhere nothing is learned, and success does not matter."""
+    config = replace(CONFIG, reward="progress")
+    constant = bench.improver(config).run(tmp_path / "constant")
+    assert bits(constant) == bits(bench.params)
+    rows = read_lines(tmp_path / "constant" / "metrics.jsonl")
+    assert any(row["success"] > 0 for row in rows[1:])
+    assert [row["won"] for row in rows[1:]] == [0, 0]
+    env = nudge(8, bench.policy.chunk, turned=1.0, goal_rad=9.0)
+    params = bench.improver(config, env).run(tmp_path / "grows")
+    assert bits(params["net"]) != bits(bench.params["net"])
+    rows = read_lines(tmp_path / "grows" / "metrics.jsonl")
+    assert all(row["success"] == 0 and 0 < row["won"] < 1 for row in rows[1:])
+
+
+def test_rollouts_may_end_before_their_episode(bench: Bench, tmp_path: Path):
+    """A window of two steps: what is decided later is not tried, but judged."""
+    env, window = bench.env, 2
+    improver = bench.improver(replace(CONFIG, window_s=window * env.task.control_dt_s))
+    improver.run(tmp_path)
+    _, *rows = read_lines(tmp_path / "metrics.jsonl")
+    assert rows[-1]["env_steps"] <= 2 * window * env.num_envs
+    assert env.done.all()
 
 
 @pytest.mark.parametrize(
@@ -332,6 +359,10 @@ def test_a_loss_that_is_no_number_stops_it_at_the_last_good_state(bench: Bench, 
         ({"groups": 0, "fresh": 0}, "nothing would be tried"),
         ({"advantage": "median"}, "'median'"),
         ({"goal": 0.0}, "goal 0"),
+        ({"reward": "praise"}, "'praise'.*progress, success"),
+        ({"reward": "progress", "time_cost": 0.3}, r"progress with time_cost 0\.3"),
+        ({"reward": "progress", "advantage": "gae"}, "advantage gae"),
+        ({"window_s": -1.0}, r"window_s -1\.0"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict, says: str):
