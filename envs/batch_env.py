@@ -360,6 +360,11 @@ class BatchEnv(VectorEnv):
         return self._world.warnings
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what the task reports in `info` beside."""
+        return self._metrics
+
+    @property
     def done(self) -> Bool[np.ndarray, " envs"]:
         """Rows that have finished and not been reset (with autoreset DISABLED)."""
         return self._done.copy()
@@ -392,6 +397,7 @@ class BatchEnv(VectorEnv):
         self._view_all = jax.jit(jax.vmap(mechanics.see))
         self._terms_all = jax.jit(jax.vmap(mechanics.reward_terms))
         self._terms = mechanics.term_names()
+        self._metrics = mechanics.metric_names()
         self._scatter = jax.jit(_scatter)
         self._key_of = jax.jit(
             jax.vmap(

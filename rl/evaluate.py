@@ -1,7 +1,7 @@
 """Judging: success rates with intervals and times to success, on seeds that nothing was trained on."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -13,7 +13,7 @@ from regrasp.errors import InputError
 from regrasp.rl.demonstrate import seeds
 from regrasp.rl.experts import Expert
 from regrasp.rl.rollout import Outcomes, Track, rollout, times_s
-from regrasp.rl.stats import Rate, wilson
+from regrasp.rl.stats import Mean, Rate, mean_of, wilson
 
 Progress = Callable[[int, int, str], None]
 
@@ -104,6 +104,13 @@ class Evaluation:
     """Time to success; failures count as the horizon."""
     noise: float = 1.0
     """Scale of the noise that chunks were made from; a teacher has none."""
+    metrics: Mapping[str, Float[np.ndarray, " episodes"]] = field(default_factory=dict)
+    """What the task reports beside, of each episode's last step."""
+
+    @property
+    def means(self) -> dict[str, Mean]:
+        """The metrics, over the episodes."""
+        return {name: mean_of(values) for name, values in self.metrics.items()}
 
     @property
     def rate(self) -> Rate:
@@ -126,6 +133,11 @@ class Evaluation:
             "noise": self.noise,
             "times_s": [round(float(t), 4) for t in self.times_s],
             "success": [bool(s) for s in self.success],
+            "means": {
+                name: dict(zip(mean._fields, map(_plain, mean), strict=True))
+                for name, mean in self.means.items()
+            },
+            "metrics": {name: list(map(_plain, values)) for name, values in self.metrics.items()},
         }
 
     @classmethod
@@ -142,12 +154,23 @@ class Evaluation:
                 noise=float(data.get("noise", 1.0)),
                 success=np.array(data["success"], bool),
                 times_s=np.array(data["times_s"], float),
+                metrics={
+                    name: np.array(values, float)
+                    for name, values in data.get("metrics", {}).items()
+                },
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"an evaluation lacks {error}: delete it and judge again") from None
 
     def __str__(self) -> str:
-        return f"{self.policy:<13} {self.physics:<8} {self.rate!s:<34} median {self.median_time_s:.2f} s"
+        beside = "".join(f"  {name} {mean}" for name, mean in self.means.items())
+        took = f"median {self.median_time_s:.2f} s"
+        return f"{self.policy:<13} {self.physics:<8} {self.rate!s:<34} {took}{beside}"
+
+
+def _plain(value: float) -> float | None:
+    """A number as JSON has it."""
+    return float(value) if np.isfinite(value) else None
 
 
 def evaluate(
@@ -178,12 +201,13 @@ def evaluate(
     """
     if episodes < 1:
         raise InputError(f"episodes {episodes}: choose 1 or more")
-    success, times = [], []
+    success, times, metrics = [], [], []
     for first in range(0, episodes, env.num_envs):
         keys = episode_keys(seed, "evaluate", first, env.num_envs)
         outcomes = play_episodes(env, policy, keys, seed, first, noise=noise, continued=continued)
         success.append(outcomes.success)
         times.append(times_s(outcomes, env.task.control_dt_s, env.task.horizon_s))
+        metrics.append(outcomes.metrics)
         progress(
             min(first + env.num_envs, episodes),
             episodes,
@@ -199,6 +223,10 @@ def evaluate(
         noise=noise,
         success=np.concatenate(success)[:episodes],
         times_s=np.concatenate(times)[:episodes],
+        metrics={
+            name: np.concatenate([part[name] for part in metrics])[:episodes]
+            for name in env.metrics
+        },
     )
 
 

@@ -1,7 +1,7 @@
 """Rolls chunks of actions out in an environment until every row has finished."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ class Outcomes:
     unstable: Bool[np.ndarray, " rows"]
     env_steps: int
     """Control steps simulated, over all rows."""
+    metrics: dict[str, Float[np.ndarray, " rows"]] = field(default_factory=dict)
+    """What the task reported of each row's last step, by name."""
 
 
 class Track:
@@ -36,6 +38,7 @@ class Track:
         self._success = np.zeros(env.num_envs, bool)
         self._unstable = np.zeros(env.num_envs, bool)
         self._steps = np.zeros(env.num_envs, int)
+        self._metrics: dict[str, np.ndarray] = {}
 
     def step(self, result: tuple[Any, ...]) -> Any:
         """Take in what the environment's `step` or `play` returned; gives back the observations."""
@@ -43,11 +46,14 @@ class Track:
         self._success |= self._running & info["success"]
         self._unstable |= self._running & info["unstable"]
         self._steps += self._running
+        # Of rows that have finished the last step is reported ever again.
+        self._metrics = {name: np.array(info[name], float) for name in self._env.metrics}
         self._running = ~self._env.done
         return obs
 
     def outcomes(self) -> Outcomes:
-        return Outcomes(self._success, self._steps, self._unstable, int(self._steps.sum()))
+        steps = int(self._steps.sum())
+        return Outcomes(self._success, self._steps, self._unstable, steps, self._metrics)
 
 
 def rollout(

@@ -1,8 +1,11 @@
-"""Intervals of success rates."""
+"""Intervals of success rates, and of means."""
 
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from regrasp.errors import InputError
 
@@ -41,3 +44,31 @@ def wilson(successes: int, episodes: int, confidence: float = 0.95) -> Rate:
     # Rounding must not push an end beyond the rate itself, which is 0 or 1 at the extremes.
     low, high = max(0.0, min(rate, middle - spread)), min(1.0, max(rate, middle + spread))
     return Rate(successes, episodes, rate, low, high)
+
+
+class Mean(NamedTuple):
+    """A mean over episodes with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+def mean_of(values: Float[np.ndarray, " n"], confidence: float = 0.95) -> Mean:
+    """The mean of finite values, with Student's interval; of a single one the interval has no ends.
+
+    What is not finite, as an unstable simulation may leave it, is left out.
+    """
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Mean(np.nan, -np.inf, np.inf)
+    middle = float(values.mean())
+    if len(values) < 2:
+        return Mean(middle, -np.inf, np.inf)
+    error = float(values.std(ddof=1)) / len(values) ** 0.5
+    spread = float(student.ppf(0.5 + confidence / 2, len(values) - 1)) * error
+    return Mean(middle, middle - spread, middle + spread)

@@ -149,6 +149,7 @@ def judged(
     found = {"policy": policy, "physics": physics, "play": special, "seed": SEED}
     found |= result.rate._asdict()
     found["median_time_s"] = round(result.median_time_s, 3)
+    found["means"] = result.to_json()["means"]
     found["times_s"] = np.round(result.times_s, 2).tolist()
     found["success"] = result.success.tolist()
     write_json(path, found)
@@ -273,7 +274,7 @@ def beside(results: list[dict[str, Any]], experts: dict[str, Any]) -> None:
 def told(study: str, results: list[dict[str, Any]]) -> None:
     """Print what was judged."""
     table = Table(title=study)
-    for head in ("experiment", "policy", "physics", "played", "success", "median time"):
+    for head in ("experiment", "policy", "physics", "played", "success", "median time", "means"):
         table.add_column(head)
     for result in results:
         for one in result["judged"]:
@@ -286,6 +287,10 @@ def told(study: str, results: list[dict[str, Any]]) -> None:
                 played,
                 rate,
                 f"{one['median_time_s']:.2f} s",
+                ", ".join(
+                    f"{name} {mean['mean']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})"
+                    for name, mean in one.get("means", {}).items()
+                ),
             )
     Console(width=160).print(table)
     curves = {result["name"]: result["curve"] for result in results if "curve" in result}

@@ -83,6 +83,9 @@ class Nudge(TransferCube):
     def success(self, view, carry):
         return view.joint_pos[0] > self.goal_rad
 
+    def metrics(self, view, carry):
+        return {"turned_rad": view.joint_pos[0]}
+
     def reward(self, view, carry):
         return {"prize": self.prize + self.turned * view.joint_pos[0]}
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,22 @@ def test_progress_is_told_to_the_end(env: BatchEnv):
         progress=lambda done, total, note: told.append((done, total)),
     )
     assert told == [(8, 11), (11, 11)]
+
+
+def test_metrics_are_those_of_the_last_step(env: BatchEnv, judged):
+    """A success is told by an angle: beyond it are the successes alone, as they were when they ended."""
+    found = judged[0]
+    turned = found.metrics["turned_rad"]
+    assert turned.shape == (20,)
+    np.testing.assert_array_equal(turned > env.task.goal_rad, found.success)
+    assert turned.max() < 20 * env.task.goal_rad
+    mean = found.means["turned_rad"]
+    assert mean.low < mean.mean < mean.high
+    assert f"turned_rad {mean}" in str(found)
+    broken = replace(found, metrics={"turned_rad": np.full(20, np.nan)})
+    data = json.loads(json.dumps(broken.to_json(), allow_nan=False))
+    assert data["means"]["turned_rad"] == {"mean": None, "low": None, "high": None}
+    assert np.isnan(Evaluation.from_json(data).metrics["turned_rad"]).all()
 
 
 def test_plain_data_and_back(judged):

@@ -1,12 +1,13 @@
 """Wilson intervals against published ones, against SciPy, and by their laws."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from regrasp.errors import InputError
-from regrasp.rl.stats import wilson
+from regrasp.rl.stats import mean_of, wilson
 
 counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -56,3 +57,22 @@ def test_as_text():
 def test_impossible_counts_are_refused(count: tuple[int, int]):
     with pytest.raises(InputError, match=f"{count[0]} successes in {count[1]} episodes"):
         wilson(*count)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=40))
+def test_means_as_in_scipy(values: list[float]):
+    found = mean_of(np.array(values))
+    if np.ptp(values) > 1e-3:
+        wanted = ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx(
+            (wanted.low, wanted.high), rel=1e-6, abs=1e-9
+        )
+    assert found.low <= found.mean <= found.high
+    assert mean_of(np.array([*values, np.nan, np.inf])) == found
+
+
+def test_means_of_little():
+    assert mean_of(np.array([3.0])) == (3.0, -np.inf, np.inf)
+    nothing = mean_of(np.array([np.nan]))
+    assert np.isnan(nothing.mean)
+    assert (nothing.low, nothing.high) == (-np.inf, np.inf)
