@@ -136,10 +136,10 @@ class Road:
     def clone(self, config: CloneConfig) -> tuple[Policy, Params]:
         """Clone the demonstrations."""
         self.record.settled("clone", config)
-        self._need_demos(config)
+        episodes = self._need_demos(config)
         self.record.keep("clone", config)
         with self.record.clock("clone"):
-            return self._clone(config)
+            return self._clone(config, episodes)
 
     def improve(self, config: ImproveConfig, start: Path | None = None) -> tuple[Policy, Params]:
         """Improve the clone from states of the demonstrations.
@@ -335,7 +335,8 @@ class Road:
             raise InputError(
                 f"no finished clone in {self.folder}: run `regrasp clone {self.task}` first"
             )
-        return self._clone(self.record.kept("clone", CloneConfig))
+        config = self.record.kept("clone", CloneConfig)
+        return self._clone(config, self._need_demos(config))
 
     def _take_over(self, start: Path) -> None:
         """Make another run's improved policy what this one starts from, in its clone's place."""
@@ -367,9 +368,8 @@ class Road:
             config = replace(config, data=str(data.resolve()))
             write_json(temporary / "config.json", settings_of(config))
 
-    def _clone(self, config: CloneConfig) -> tuple[Policy, Params]:
+    def _clone(self, config: CloneConfig, episodes: Episodes) -> tuple[Policy, Params]:
         """The clone: trained, trained to its end, or read, as the folder has it."""
-        episodes = self._need_demos(config)
         obs, action, index, _ = episodes.arrays()
         policy = policy_for(self._task(), config, episodes.terms)
         data = samples(policy, obs, action, index)
