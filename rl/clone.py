@@ -25,6 +25,8 @@ from regrasp.rl.policies import FAMILIES, LAST_COMMAND, Params, Policy
 
 Progress = Callable[[int, int, str], None]
 """(done, total, note)."""
+WATCHED = 4096
+"""Of the samples held out this many are watched, fewer than twice: all may be more than are learned from."""
 SOURCES = {"demos": "demos", "retimed": "retime", "generated": "generate"}
 """Folder of a run with demonstrations -> the verb that makes it."""
 
@@ -213,7 +215,8 @@ def clone(
         data = data._replace(obs=data.obs.copy())
         data.obs[:, columns] = params["obs_mean"][columns]
     train = jax.tree.map(jnp.asarray, (data.obs[~held], data.latent[~held]))
-    test_obs, test_latent = jnp.asarray(data.obs[held]), jnp.asarray(data.latent[held])
+    watched = np.flatnonzero(held)[:: max(1, int(held.sum()) // WATCHED)]
+    test = jax.tree.map(jnp.asarray, (data.obs[watched], data.latent[watched]))
     if (folder / "params.npz").exists():
         return load_tree(folder / "params.npz", params)
     fixed = {name: value for name, value in params.items() if name != "net"}
@@ -227,9 +230,7 @@ def clone(
     state, first, metrics = _resume(folder, state)
     advance = jax.jit(partial(_advance, policy, config, optimizer, fixed))
     held_out_loss = jax.jit(
-        lambda net: _mean_loss(
-            policy, {**fixed, "net": net}, test_obs, test_latent, jax.random.key(1)
-        )
+        lambda net, test: _mean_loss(policy, {**fixed, "net": net}, *test, jax.random.key(1))
     )
     started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
     with closing(Events(folder, first)) as events:
@@ -246,7 +247,9 @@ def clone(
                 {
                     "step": done + _BLOCK,
                     "loss": float(loss),
-                    "held_out_loss": float(held_out_loss(state.average)) if held.any() else None,
+                    "held_out_loss": float(held_out_loss(state.average, test))
+                    if held.any()
+                    else None,
                     "wall_s": round(time.monotonic() - started, 2),
                 }
             )
