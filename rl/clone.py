@@ -230,7 +230,9 @@ def clone(
     state, first, metrics = _resume(folder, state)
     advance = jax.jit(partial(_advance, policy, config, optimizer, fixed))
     held_out_loss = jax.jit(
-        lambda net, test: _mean_loss(policy, {**fixed, "net": net}, *test, jax.random.key(1))
+        lambda net, obs, latent: _mean_loss(
+            policy, {**fixed, "net": net}, obs, latent, jax.random.key(1)
+        )
     )
     started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
     with closing(Events(folder, first)) as events:
@@ -247,7 +249,7 @@ def clone(
                 {
                     "step": done + _BLOCK,
                     "loss": float(loss),
-                    "held_out_loss": float(held_out_loss(state.average, test))
+                    "held_out_loss": float(held_out_loss(state.average, *test))
                     if held.any()
                     else None,
                     "wall_s": round(time.monotonic() - started, 2),
