@@ -74,6 +74,9 @@ class CloneConfig:
     last_command: bool = False
     """Clone from the last command, too (observation target), which is easier to go on with than to work out
     what to do. Otherwise a clone makes nothing of it, and improvement may."""
+    least_spread: float = 0.0
+    """An entry of the observation counts as spread by this share of its whole term's spread (RMS) at least:
+    else what hardly ever changes in demonstrations, such as a joint that stays where it is, is blown up."""
     fastest: float = 1.0
     """Share of the demonstrations that is used: the shortest ones."""
     speed: float = 0.0
@@ -88,6 +91,8 @@ class CloneConfig:
     def __post_init__(self) -> None:
         positive = ("updates", "batch", "learning_rate", "chunk", "width", "depth", "steps", "bins")
         check_positive(self, positive)
+        if not 0 <= self.least_spread <= 1:
+            raise InputError(f"least_spread {self.least_spread}: choose 0 to 1")
         if not (0 < self.fastest <= 1 and self.speed >= 0 and self.advantage >= 0):
             raise InputError(
                 f"fastest {self.fastest}, speed {self.speed} and advantage {self.advantage}: "

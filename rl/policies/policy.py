@@ -77,6 +77,8 @@ class Policy(ABC):
     """Play means of overlapping chunks: see `Executor`; none: the newest chunk alone."""
     wanted: tuple[tuple[str, float], ...] = ()
     """Conditions beside the observation, such as the speed, and what is asked for when acting."""
+    least_spread: float = 0.0
+    """Of an entry of the observation, as a share of that of its whole term: see `CloneConfig`."""
     pace: float = 1.0
     """How many demonstrated control steps go by from one action of a chunk to the next: see `faster`."""
     ahead: float = 0.0
@@ -231,10 +233,15 @@ class Policy(ABC):
         self, key: Array, obs: Float[np.ndarray, "n obs"], latent: Float[np.ndarray, "n latent"]
     ) -> Params:
         """New parameters; the normalisation is that of the data given."""
+        spread = obs.std(0)
+        for name, _ in self.terms:
+            term = self.columns(name)
+            least = self.least_spread * np.sqrt(np.mean(spread[term] ** 2))
+            spread[term] = np.maximum(spread[term], least)
         return {
             "net": self._init_net(key),
             "obs_mean": jnp.asarray(obs.mean(0)),
-            "obs_std": jnp.asarray(obs.std(0) + STD_FLOOR),
+            "obs_std": jnp.asarray(spread + STD_FLOOR),
             "latent_mean": jnp.asarray(latent.mean(0)),
             "latent_std": jnp.asarray(latent.std(0) + STD_FLOOR),
         }

@@ -1,5 +1,6 @@
 """What holds of every policy family: chunks, likelihoods and modes."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from regrasp.envs import Executor
+from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig, Samples, clone
 from regrasp.rl.policies import FAMILIES, Held, Noise, Policy, ResidualPolicy, TokenPolicy, token
 from regrasp.rl.runner import holding
@@ -96,6 +98,24 @@ def test_an_explored_chunk_lies_where_its_choices_say(policy: Policy, obs: jax.A
         params, jnp.tile(obs, (50, 1)), policy._target(params, jnp.asarray(latent))
     )
     np.testing.assert_allclose(back, chunks, atol=1e-4)
+
+
+def test_what_hardly_changes_is_not_blown_up(policy: Policy):
+    """With a least spread no entry is taken for much finer than its term; other terms and entries stay."""
+    rng = np.random.default_rng(0)
+    obs = (rng.normal(size=(200, 3)) * [0.01, 1.0, 0.001]).astype(np.float32)
+    latent = np.zeros((200, policy.latent_size), np.float32)
+    key, spread = jax.random.key(0), obs.std(0)
+
+    def found(least: float) -> np.ndarray:
+        return np.asarray(replace(policy, least_spread=least).init(key, obs, latent)["obs_std"])
+
+    np.testing.assert_allclose(found(0.0), spread + 1e-3, rtol=1e-6)
+    term = np.sqrt(np.mean(spread[1:] ** 2))
+    least = np.array([*spread[:2], 0.3 * term])
+    np.testing.assert_allclose(found(0.3), least + 1e-3, rtol=1e-5)
+    with pytest.raises(InputError, match=r"least_spread 2\.0"):
+        CloneConfig(least_spread=2.0)
 
 
 def test_conditions_that_are_not_given_are_those_wanted(policy: Policy):
