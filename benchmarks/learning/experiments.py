@@ -79,7 +79,7 @@ def improve_of(task: str) -> ImproveConfig:
     if task == "tidy":
         # Whole episodes are long, and hardly ever a success; each thing is a success of its own.
         rows = {"groups": 24, "tries": 12, "fresh": 0, "places": 0, "judge_episodes": 64}
-        return quieter(0.1, 1e-4, iterations=80, reward="progress", window_s=6.0, **rows)
+        return quieter(0.1, 1e-4, iterations=60, reward="progress", window_s=6.0, **rows)
     return quieter(0.07, 5e-5, iterations=40) if task == "hand_over" else IMPROVE
 
 
