@@ -53,6 +53,9 @@ class Task(ABC):
     seen: ClassVar[Mapping[str, tuple[str, tuple[int, ...]]]] = {}
     """What is observed of the objects: see `terms`."""
 
+    alike: ClassVar[Mapping[str, int]] = {}
+    """Terms that hold the same numbers of several things, one thing after the other -> how many things."""
+
     @property
     def terms(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
         """Observation term -> (unit, shape): the arms', then the objects'.

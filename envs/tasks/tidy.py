@@ -77,6 +77,7 @@ class Tidy(Task):
         "thing_rot": ("rot", (6 * len(THINGS),)),
         "placed": ("1", (len(THINGS),)),
     }
+    alike: ClassVar = dict.fromkeys(seen, len(THINGS))
 
     def __post_init__(self) -> None:
         check_within(self, ["objects"], 1, len(THINGS))

@@ -39,7 +39,7 @@ class FlowPolicy(Policy):
 
     @cached_property
     def _net(self) -> "FlowNet":
-        return FlowNet(self.width, self.depth, self.latent_size)
+        return FlowNet(self.width, self.depth, self.latent_size, self.things)
 
     def _init_net(self, key: Array) -> Any:
         return self._net.init(
@@ -130,10 +130,11 @@ class FlowNet(Net):
     width: int
     depth: int
     size: int
+    things: tuple[tuple[int, ...], ...] = ()
     reads = ("encoder", *Encoder.reads)
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.width)
+        self.encoder = Encoder(self.width, self.things)
         self.enter = nn.Dense(self.width)
         self.body = Residual(self.width, self.depth)
         self.leave = nn.Dense(self.size, kernel_init=nn.initializers.zeros)

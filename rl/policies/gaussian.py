@@ -18,7 +18,7 @@ class GaussianPolicy(Policy):
 
     @cached_property
     def _net(self) -> "MeanNet":
-        return MeanNet(self.width, self.depth, self.latent_size)
+        return MeanNet(self.width, self.depth, self.latent_size, self.things)
 
     def _init_net(self, key: Array) -> Any:
         return self._net.init(key, jnp.zeros(self.obs_size))
@@ -66,9 +66,10 @@ class MeanNet(Net):
     width: int
     depth: int
     size: int
+    things: tuple[tuple[int, ...], ...] = ()
     reads = ("Encoder_0", *Encoder.reads)
 
     @nn.compact
     def __call__(self, obs: Array) -> Array:
-        hidden = Residual(self.width, self.depth)(Encoder(self.width)(obs))
+        hidden = Residual(self.width, self.depth)(Encoder(self.width, self.things)(obs))
         return nn.Dense(self.size, kernel_init=nn.initializers.zeros)(nn.silu(hidden))

@@ -75,6 +75,8 @@ class Policy(ABC):
     """Actions of a chunk that are played before the next; 0: all."""
     ensemble: float | None = None
     """Play means of overlapping chunks: see `Executor`; none: the newest chunk alone."""
+    alike: tuple[tuple[str, int], ...] = ()
+    """Terms that hold the same numbers of several things, one thing after the other, and how many things."""
     wanted: tuple[tuple[str, float], ...] = ()
     """Conditions beside the observation, such as the speed, and what is asked for when acting."""
     least_spread: float = 0.0
@@ -183,6 +185,50 @@ class Policy(ABC):
                 return slice(first, first + size)
             first += size
         return slice(0, 0)
+
+    @cached_property
+    def things(self) -> tuple[tuple[int, ...], ...]:
+        """For each of several things alike, where its numbers lie in what the network sees.
+
+        Raises:
+            InputError: a term does not hold as many numbers for each.
+        """
+        found: dict[int, list[int]] = {}
+        for term, count in self.alike:
+            place = self.columns(term)
+            size = place.stop - place.start
+            if size % count:
+                raise InputError(
+                    f"observation {term} holds {size} numbers, which are not as many for each of {count} "
+                    "things: give a term that is, or leave it out of `alike`"
+                )
+            each = size // count
+            for i in range(count):
+                first = place.start + i * each
+                found.setdefault(i, []).extend(range(first, first + each))
+        return tuple(tuple(columns) for columns in found.values())
+
+    def moved(
+        self,
+        obs: Float[Array, "... obs"],
+        latent: Float[Array, "... latent"],
+        off: Float[Array, "... action"],
+    ) -> tuple[Float[Array, "... obs"], Float[Array, "... latent"]]:
+        """The same sample as if the arms were elsewhere (rad) and still had to go the same way.
+
+        Args:
+            obs: what the network sees.
+            latent: the chunk, before normalisation.
+            off: how far off each joint is, by action; that of grippers does not matter.
+        """
+        terms = sum(size for _, size in self.terms)
+        joined = (off @ self._pick.T)[..., :terms]
+        added = joined - joined @ self._tracked
+        added = jnp.concatenate([added, jnp.zeros_like(obs[..., terms:])], axis=-1)
+        # What coefficients change by where all actions of a chunk change by 1.
+        whole = np.linalg.pinv(self.basis).sum(axis=1)
+        less = whole[:, None] * self._origin(added)[..., None, :]
+        return obs + added, latent - less.reshape(latent.shape)
 
     def deaf(self, params: Params, columns: slice) -> Params:
         """The parameters of a policy whose network makes nothing of some entries of what it sees.
@@ -302,12 +348,17 @@ class Policy(ABC):
 
     def _origin(self, obs: Any) -> Any:
         """What the actions are relative to: measured joints for the arms, 0 for the grippers."""
+        return obs @ self._pick
+
+    @cached_property
+    def _pick(self) -> Float[np.ndarray, "obs action"]:
+        """Takes what is seen to what the actions are relative to."""
         # A matrix rather than an index: it exports to any runtime.
         pick = np.zeros((self.obs_size, self.action_size), np.float32)
         for column, row in enumerate(self.relative_to):
             if row >= 0:
                 pick[row, column] = 1
-        return obs @ pick
+        return pick
 
 
 class Net(nn.Module):
@@ -320,15 +371,56 @@ class Net(nn.Module):
 class Encoder(Net):
     """How every family takes in an observation.
 
-    One linear map: layers of its own, before the rest of the network joins in, fit as well and act worse.
+    One linear map: layers of its own, before the rest of the network joins in, fit as well and act worse. But
+    it blends several things alike into one that is nowhere: those are seen by attention.
     """
 
     width: int
+    things: tuple[tuple[int, ...], ...] = ()
+    """Where each of several things alike lies in the observation; none: there are no such things."""
     reads = ("Dense_0", "kernel")
 
     @nn.compact
     def __call__(self, obs: Array) -> Array:
-        return nn.Dense(self.width)(obs)
+        if not self.things:
+            return nn.Dense(self.width)(obs)
+        # Matrices rather than indices: they export to any runtime.
+        places, size = np.ravel(self.things), obs.shape[-1]
+        pick = np.zeros((size, len(places)), np.float32)
+        pick[places, np.arange(len(places))] = 1
+        others = np.ones(size, np.float32)
+        others[places] = 0
+        seen = nn.Dense(self.width)(obs * others)
+        things = (obs @ pick).reshape(*obs.shape[:-1], *np.shape(self.things))
+        return seen + Attention(self.width)(seen, things)
+
+
+class Attention(nn.Module):
+    """Picks out of several things alike those that matter, and tells where they are.
+
+    Every head has its own view of what matters, a softmax over the things, and tells of the thing that it
+    looks at as it was observed. What a thing matters is told from its own numbers, from which of the things
+    it is, and from all else that is seen.
+    """
+
+    width: int
+    heads: int = 8
+    units: int = 128
+    kinds: int = 8
+    """Numbers that tell the things apart."""
+
+    @nn.compact
+    def __call__(self, seen: Array, things: Float[Array, "... things entries"]) -> Array:
+        kinds = self.param("kinds", nn.initializers.normal(1.0), (things.shape[-2], self.kinds))
+        kinds = jnp.broadcast_to(kinds, (*things.shape[:-1], self.kinds))
+        known = jnp.concatenate([things, kinds], axis=-1)
+        beside = nn.Dense(self.units)(seen)[..., None, :]
+        hidden = nn.silu(nn.Dense(self.units)(known) + beside)
+        hidden = nn.silu(nn.Dense(self.units)(hidden))
+        weight = nn.softmax(nn.Dense(self.heads)(hidden), axis=-2)
+        # A sum of products: matrices so small are slow to multiply one by one.
+        looked = (weight[..., None] * known[..., None, :]).sum(axis=-3)
+        return nn.Dense(self.width)(looked.reshape(*looked.shape[:-2], -1))
 
 
 class Residual(nn.Module):

@@ -41,7 +41,7 @@ class ResidualPolicy(Policy):
             name: getattr(base, name)
             for name in (
                 *("terms", "relative_to", "chunk", "knots", "execute", "ensemble", "wanted"),
-                *("pace", "ahead", "span"),
+                *("pace", "ahead", "span", "alike"),
             )
         }
         policy = cls(**same, width=width, depth=depth, base=base)
@@ -63,7 +63,7 @@ class ResidualPolicy(Policy):
 
     @cached_property
     def _net(self) -> MeanNet:
-        return MeanNet(self.width, self.depth, self.latent_size)
+        return MeanNet(self.width, self.depth, self.latent_size, self.things)
 
     def _init_net(self, key: Array) -> Any:
         return self._net.init(key, jnp.zeros(self.obs_size))

@@ -87,7 +87,7 @@ class TokenPolicy(Policy):
     def _net(self) -> "TokenNet":
         alone = min(ALONE, self.knots)
         together = self.knots - alone
-        return TokenNet(self.width, self.depth, self.action_size, alone, together)
+        return TokenNet(self.width, self.depth, self.action_size, alone, together, self.things)
 
     def init(
         self, key: Array, obs: Float[np.ndarray, "n obs"], latent: Float[np.ndarray, "n latent"]
@@ -193,12 +193,13 @@ class TokenNet(Net):
     """Frequencies whose tokens have a turn each."""
     together: int
     """Frequencies whose tokens share one."""
+    things: tuple[tuple[int, ...], ...] = ()
     reads = ("encoder", *Encoder.reads)
 
     def setup(self) -> None:
         ones, normal = self.alone * self.entries, nn.initializers.normal
         size, turns = ones + self.together * self.entries, ones + self.together
-        self.encoder = Encoder(self.width)
+        self.encoder = Encoder(self.width, self.things)
         self.body = Residual(self.width, self.depth)
         self.words = self.param("words", normal(0.1), (size, 2 * len(_WAVES) + 1, self.width))
         self.places = self.param("places", normal(1.0), (turns, self.width))

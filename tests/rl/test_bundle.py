@@ -89,6 +89,18 @@ def test_every_family_is_exported(family: str, random_params, tmp_path: Path):
     assert (np.abs(ours - theirs).max(axis=(1, 2)) < 1e-4).mean() > 0.95
 
 
+def test_attention_to_things_is_exported(random_params, tmp_path: Path):
+    task = load_task("tidy")
+    policy = policy_for(task, CloneConfig(width=16, depth=1, least_spread=0.3))
+    params = random_params(policy)
+    robot = Runner(export(policy, params, task, "tidy", tmp_path / "bundle", {}))
+    large = np.abs(robot.chunks(seen(policy, 50), np.zeros((50, policy.noise_size)))).max()
+    assert (
+        largest_difference(policy, params, robot, seen(policy, 50), jax.random.key(1))
+        < 4e-6 * large
+    )
+
+
 def test_corrections_are_exported_with_what_they_correct(small, weights, tmp_path: Path):
     policy, params = ResidualPolicy.on(small, weights, jax.random.key(0), width=8, depth=1)
     params = {**params, "net": jax.tree.map(lambda leaf: leaf + 0.1, params["net"])}

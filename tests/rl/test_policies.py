@@ -8,10 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from regrasp.envs import Executor
+from regrasp.envs import Executor, load_task
 from regrasp.errors import InputError
-from regrasp.rl.clone import CloneConfig, Samples, clone
-from regrasp.rl.policies import FAMILIES, Held, Noise, Policy, ResidualPolicy, TokenPolicy, token
+from regrasp.rl.clone import CloneConfig, Samples, clone, policy_for
+from regrasp.rl.policies import (
+    FAMILIES,
+    GaussianPolicy,
+    Held,
+    Noise,
+    Policy,
+    ResidualPolicy,
+    TokenPolicy,
+    token,
+)
 from regrasp.rl.runner import holding
 
 TERMS = (("cube_pos", 1), ("joint_pos", 2))
@@ -33,6 +42,11 @@ def weights(policy: Policy, seed: int = 0):
         return leaf + jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype)
 
     return {**params, "net": jax.tree.map(shake, params["net"])}
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family_of(request: pytest.FixtureRequest) -> Any:
+    return FAMILIES[request.param]
 
 
 @pytest.fixture(params=sorted(FAMILIES))
@@ -116,6 +130,51 @@ def test_what_hardly_changes_is_not_blown_up(policy: Policy):
     np.testing.assert_allclose(found(0.3), least + 1e-3, rtol=1e-5)
     with pytest.raises(InputError, match=r"least_spread 2\.0"):
         CloneConfig(least_spread=2.0)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_from_elsewhere_the_way_to_go_is_the_same(family_of, told: bool):
+    """Chunks stay, measured joints move, and the last command, seen from them, moves the other way."""
+    terms = (*TERMS, ("target", 2)) if told else TERMS
+    policy = family_of(terms, (1, -1), chunk=8, knots=3, width=8, depth=1)
+    rng = np.random.default_rng(0)
+    obs = jnp.asarray(rng.normal(size=(5, policy.obs_size)), jnp.float32)
+    latent = jnp.asarray(rng.normal(size=(5, policy.latent_size)), jnp.float32)
+    off = jnp.asarray(rng.normal(size=(5, 2)), jnp.float32)
+    there, less = policy.moved(obs, latent, off)
+    wanted = np.zeros((5, policy.obs_size))
+    wanted[:, 1] = off[:, 0]
+    if told:
+        wanted[:, 3] = -off[:, 0]
+    np.testing.assert_allclose(there - obs, wanted, atol=1e-6)
+    params = {"latent_mean": 0.0, "latent_std": 1.0}
+    same = policy.decode(params, there, less), policy.decode(params, obs, latent)
+    np.testing.assert_allclose(*same, atol=1e-5)
+
+
+def test_a_clone_may_learn_from_elsewhere(tmp_path):
+    """Where it stands says as much as the goal does; with jitter the goal is asked."""
+    rng = np.random.default_rng(0)
+    goal = rng.normal(size=(2000, 1)).astype(np.float32)
+    obs = np.concatenate([goal, goal + 0.01 * rng.normal(size=(2000, 1))], axis=1).astype(
+        np.float32
+    )
+    policy = GaussianPolicy(
+        (("goal", 1), ("joint_pos", 1)), (1,), chunk=2, knots=2, width=16, depth=1
+    )
+    chunks = np.repeat(goal, 2, axis=1)[:, :, None]
+    data = Samples(obs, policy.encode(obs, chunks), np.repeat(np.arange(10), 200))
+    off = {}
+    for jitter in (0.0, 0.5):
+        config = CloneConfig(
+            updates=300, batch=128, learning_rate=3e-3, average=0.98, jitter_rad=jitter
+        )
+        params = clone(policy, data, config, tmp_path / str(jitter))
+        away = jnp.asarray(obs[:200] + np.array([0, 0.5], np.float32))
+        gone = policy.act(params, away, jnp.zeros((200, policy.noise_size)))
+        off[jitter] = float(np.abs(np.asarray(gone) - chunks[:200]).mean())
+    assert off[0.5] < 0.15
+    assert off[0.0] > 2 * off[0.5]
 
 
 def test_conditions_that_are_not_given_are_those_wanted(policy: Policy):
@@ -274,3 +333,61 @@ def test_two_ways_are_both_learned_and_their_mean_is_not(family: str, tmp_path):
     assert left.mean() > 0.35
     assert right.mean() > 0.35
     assert (np.abs(passed) < 0.4).any(axis=1).mean() < 0.1
+
+
+# ---- several things alike ----
+
+
+def test_one_of_several_things_is_found_and_not_their_blend(tmp_path):
+    """Go where the marked one of six things is: a linear map of them all goes somewhere between."""
+    rng = np.random.default_rng(0)
+    place, marked = rng.normal(size=(4000, 6)), np.eye(6)[rng.integers(0, 6, 4000)]
+    obs = np.concatenate([place, marked], axis=1).astype(np.float32)
+    goal = (place * marked).sum(axis=1)
+    chunks = np.repeat(goal[:, None], 2, axis=1)[:, :, None].astype(np.float32)
+    config = CloneConfig(updates=800, batch=256, learning_rate=3e-3, average=0.99)
+    off = {}
+    for alike in ((), (("place", 6), ("marked", 6))):
+        terms = (("place", 6), ("marked", 6))
+        policy = GaussianPolicy(terms, (-1,), chunk=2, knots=2, width=32, depth=1, alike=alike)
+        data = Samples(obs, policy.encode(obs, chunks), np.repeat(np.arange(10), 400))
+        params = clone(policy, data, config, tmp_path / str(len(alike)))
+        gone = policy.act(params, jnp.asarray(obs[-400:]), jnp.zeros((400, policy.noise_size)))
+        off[bool(alike)] = float(
+            np.sqrt(np.mean((np.asarray(gone)[:, :, 0] - chunks[-400:, :, 0]) ** 2))
+        )
+    assert off[True] < 0.25
+    assert off[False] > 1.5 * off[True]
+
+
+def test_every_family_attends_to_things(policy: Policy, obs: jax.Array):
+    """What is told of things reaches the chunk, and through attention alone."""
+    alike = replace(policy, alike=(("joint_pos", 2),))
+    params = weights(alike)
+    assert any("kinds" in str(path) for path, _ in jax.tree.leaves_with_path(params["net"]))
+    assert not any("kinds" in str(path) for path, _ in jax.tree.leaves_with_path(weights(policy)))
+    noise = jnp.zeros(policy.noise_size)
+    moved = obs.at[2].add(1.0)  # Nothing is relative to this entry's neighbour.
+    assert np.abs(alike.act(params, obs, noise) - alike.act(params, moved, noise)).max() > 1e-4
+    deaf = alike.deaf(params, alike.columns("joint_pos"))
+    same = alike.act(deaf, moved, noise) - alike.act(deaf, obs, noise)
+    np.testing.assert_allclose(
+        same, alike.act(params, moved, noise) - alike.act(params, obs, noise), atol=1e-5
+    )
+
+
+def test_every_thing_has_its_own_numbers():
+    """Of each task that has things alike: all of them, in every term, each number once."""
+    tasks = [load_task(name) for name in ("tidy", "transfer_cube")]
+    tidy, cube = (policy_for(task, CloneConfig(width=8, depth=1)) for task in tasks)
+    assert cube.things == ()
+    assert np.shape(tidy.things) == (8, 3 + 6 + 1)
+    columns = [tidy.columns(name) for name in ("thing_pos", "thing_rot", "placed")]
+    every = np.concatenate([np.arange(c.start, c.stop) for c in columns])
+    assert sorted(np.ravel(tidy.things)) == sorted(every)
+    pos, rot, placed = columns
+    third = [*range(pos.start + 6, pos.start + 9), *range(rot.start + 12, rot.start + 18)]
+    assert tidy.things[2] == (*third, placed.start + 2)
+    uneven = (("thing_pos", 5),)
+    with pytest.raises(InputError, match=r"thing_pos holds 24 numbers.*5 things"):
+        replace(tidy, alike=uneven).things  # noqa: B018
