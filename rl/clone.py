@@ -74,12 +74,6 @@ class CloneConfig:
     last_command: bool = False
     """Clone from the last command, too (observation target), which is easier to go on with than to work out
     what to do. Otherwise a clone makes nothing of it, and improvement may."""
-    jitter_rad: float = 0.0
-    """Learn from joints that are measured off by this (standard deviation), too, while the way to go stays.
-    Else where to go may be told from where the hand is: demonstrators are where they mean to be."""
-    least_spread: float = 0.0
-    """An entry of the observation counts as spread by this share of its whole term's spread (RMS) at least:
-    else what hardly ever changes in demonstrations, such as a joint that stays where it is, is blown up."""
     fastest: float = 1.0
     """Share of the demonstrations that is used: the shortest ones."""
     speed: float = 0.0
@@ -94,11 +88,6 @@ class CloneConfig:
     def __post_init__(self) -> None:
         positive = ("updates", "batch", "learning_rate", "chunk", "width", "depth", "steps", "bins")
         check_positive(self, positive)
-        if not (0 <= self.least_spread <= 1 and self.jitter_rad >= 0):
-            raise InputError(
-                f"least_spread {self.least_spread} and jitter_rad {self.jitter_rad}: "
-                "choose 0 to 1, and 0 or more"
-            )
         if not (0 < self.fastest <= 1 and self.speed >= 0 and self.advantage >= 0):
             raise InputError(
                 f"fastest {self.fastest}, speed {self.speed} and advantage {self.advantage}: "
@@ -225,14 +214,7 @@ def clone(
         The averaged parameters.
     """
     held = data.episode >= (1 - config.held_out) * (data.episode.max() + 1)
-    shown = data.obs[~held], data.latent[~held]
-    if config.jitter_rad:
-        drawn = jax.random.normal(
-            jax.random.key(config.seed + 2), (len(shown[0]), policy.action_size)
-        )
-        moved = policy.moved(*map(jnp.asarray, shown), config.jitter_rad * drawn)
-        shown = jax.tree.map(np.asarray, moved)
-    params = policy.init(jax.random.key(config.seed), *shown)
+    params = policy.init(jax.random.key(config.seed), data.obs[~held], data.latent[~held])
     if not config.last_command:
         # At its mean it is 0 to the network, so these weights stay at 0 until improvement sees the true one.
         columns = policy.columns(LAST_COMMAND)
@@ -310,15 +292,10 @@ def _advance(
         key = jax.random.fold_in(jax.random.key(config.seed + 1), step)
         pick_key, loss_key = jax.random.split(key)
         pick = jax.random.randint(pick_key, (config.batch,), 0, len(train[0]))
-        obs, latent = train[0][pick], train[1][pick]
-        if config.jitter_rad:
-            drawn = jax.random.normal(jax.random.fold_in(key, 2), (len(obs), policy.action_size))
-            obs, latent = policy.moved(obs, latent, config.jitter_rad * drawn)
-            if not config.last_command:
-                blank = policy.columns(LAST_COMMAND)
-                obs = obs.at[:, blank].set(fixed["obs_mean"][blank])
         loss, gradient = jax.value_and_grad(
-            lambda net: _mean_loss(policy, {**fixed, "net": net}, obs, latent, loss_key)
+            lambda net: _mean_loss(
+                policy, {**fixed, "net": net}, train[0][pick], train[1][pick], loss_key
+            )
         )(state.net)
         updates, memory = optimizer.update(gradient, state.optimizer, state.net)
         net = optax.apply_updates(state.net, updates)

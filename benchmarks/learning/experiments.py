@@ -89,7 +89,7 @@ def clone_of(task: str, family: str = "flow") -> CloneConfig:
     chunks = short if task == "peg_insertion" else {}
     sizes = {"batch": 256, "updates": 8000} if family == "token" else {}
     if task == "tidy":
-        sizes |= {"updates": 8000, "least_spread": 0.3, "jitter_rad": 0.03}
+        sizes["updates"] = 8000
     return replace(CLONE, family=family, **chunks, **sizes)
 
 

@@ -79,8 +79,6 @@ class Policy(ABC):
     """Terms that hold the same numbers of several things, one thing after the other, and how many things."""
     wanted: tuple[tuple[str, float], ...] = ()
     """Conditions beside the observation, such as the speed, and what is asked for when acting."""
-    least_spread: float = 0.0
-    """Of an entry of the observation, as a share of that of its whole term: see `CloneConfig`."""
     pace: float = 1.0
     """How many demonstrated control steps go by from one action of a chunk to the next: see `faster`."""
     ahead: float = 0.0
@@ -208,28 +206,6 @@ class Policy(ABC):
                 found.setdefault(i, []).extend(range(first, first + each))
         return tuple(tuple(columns) for columns in found.values())
 
-    def moved(
-        self,
-        obs: Float[Array, "... obs"],
-        latent: Float[Array, "... latent"],
-        off: Float[Array, "... action"],
-    ) -> tuple[Float[Array, "... obs"], Float[Array, "... latent"]]:
-        """The same sample as if the arms were elsewhere (rad) and still had to go the same way.
-
-        Args:
-            obs: what the network sees.
-            latent: the chunk, before normalisation.
-            off: how far off each joint is, by action; that of grippers does not matter.
-        """
-        terms = sum(size for _, size in self.terms)
-        joined = (off @ self._pick.T)[..., :terms]
-        added = joined - joined @ self._tracked
-        added = jnp.concatenate([added, jnp.zeros_like(obs[..., terms:])], axis=-1)
-        # What coefficients change by where all actions of a chunk change by 1.
-        whole = np.linalg.pinv(self.basis).sum(axis=1)
-        less = whole[:, None] * self._origin(added)[..., None, :]
-        return obs + added, latent - less.reshape(latent.shape)
-
     def deaf(self, params: Params, columns: slice) -> Params:
         """The parameters of a policy whose network makes nothing of some entries of what it sees.
 
@@ -279,15 +255,10 @@ class Policy(ABC):
         self, key: Array, obs: Float[np.ndarray, "n obs"], latent: Float[np.ndarray, "n latent"]
     ) -> Params:
         """New parameters; the normalisation is that of the data given."""
-        spread = obs.std(0)
-        for name, _ in self.terms:
-            term = self.columns(name)
-            least = self.least_spread * np.sqrt(np.mean(spread[term] ** 2))
-            spread[term] = np.maximum(spread[term], least)
         return {
             "net": self._init_net(key),
             "obs_mean": jnp.asarray(obs.mean(0)),
-            "obs_std": jnp.asarray(spread + STD_FLOOR),
+            "obs_std": jnp.asarray(obs.std(0) + STD_FLOOR),
             "latent_mean": jnp.asarray(latent.mean(0)),
             "latent_std": jnp.asarray(latent.std(0) + STD_FLOOR),
         }
@@ -348,17 +319,12 @@ class Policy(ABC):
 
     def _origin(self, obs: Any) -> Any:
         """What the actions are relative to: measured joints for the arms, 0 for the grippers."""
-        return obs @ self._pick
-
-    @cached_property
-    def _pick(self) -> Float[np.ndarray, "obs action"]:
-        """Takes what is seen to what the actions are relative to."""
         # A matrix rather than an index: it exports to any runtime.
         pick = np.zeros((self.obs_size, self.action_size), np.float32)
         for column, row in enumerate(self.relative_to):
             if row >= 0:
                 pick[row, column] = 1
-        return pick
+        return obs @ pick
 
 
 class Net(nn.Module):

@@ -91,7 +91,7 @@ def test_every_family_is_exported(family: str, random_params, tmp_path: Path):
 
 def test_attention_to_things_is_exported(random_params, tmp_path: Path):
     task = load_task("tidy")
-    policy = policy_for(task, CloneConfig(width=16, depth=1, least_spread=0.3))
+    policy = policy_for(task, CloneConfig(width=16, depth=1))
     params = random_params(policy)
     robot = Runner(export(policy, params, task, "tidy", tmp_path / "bundle", {}))
     large = np.abs(robot.chunks(seen(policy, 50), np.zeros((50, policy.noise_size)))).max()
