@@ -124,6 +124,11 @@ class ImproveConfig:
                 "costs a part of a success, and a critic tells the chance of one; choose time_cost 0 and one "
                 f"of {', '.join(GROUP)}, or reward {SUCCESS}"
             )
+        if self.window_s and self.advantage == GAE:
+            raise InputError(
+                f"window_s {self.window_s} with advantage {GAE}: a critic tells how episodes end; choose 0, "
+                f"or one of {', '.join(GROUP)}"
+            )
         if not self.window_s >= 0:
             raise InputError(f"window_s {self.window_s}: choose 0 (the whole episode) or more")
         if not (0 <= self.time_cost < 1 and 0 < self.goal <= 1):
@@ -387,7 +392,7 @@ class Improver:
             policy_s += time.perf_counter() - asked
             return np.asarray(chunks)
 
-        steps = round(self._config.window_s / env.task.control_dt_s)
+        steps = int(np.ceil(self._config.window_s / env.task.control_dt_s - 1e-6))
         outcomes, reward = self._rewarded(act, start, steps)
         joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
         engine_s = env.engine_s - before_s
@@ -404,7 +409,9 @@ class Improver:
             return outcomes, outcomes.success * 1.0
         before = np.sum(list(env.reward_terms().values()), axis=0)
         outcomes = rollout(env, act, obs, steps=steps)
-        return outcomes, np.sum(list(env.reward_terms().values()), axis=0) - before
+        gained = np.sum(list(env.reward_terms().values()), axis=0) - before
+        # What an unstable simulation shows is no progress, and need not be a number.
+        return outcomes, np.where(outcomes.unstable, 0.0, gained)
 
     def _put(self, choice: Choice, fresh: Fresh, key: Array) -> dict[str, np.ndarray]:
         """Put every row where it starts; returns what is seen there."""

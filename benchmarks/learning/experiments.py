@@ -84,7 +84,7 @@ def improve_of(task: str) -> ImproveConfig:
 
 
 def clone_of(task: str, family: str = "flow") -> CloneConfig:
-    """How a task is cloned: the peg fits for a moment; tokens, and clones of `tidy`, overfit."""
+    """How a task is cloned: the peg fits for a moment; tokens overfit."""
     short = {"chunk": 16, "knots": 5, "execute": 4}
     chunks = short if task == "peg_insertion" else {}
     sizes = {"batch": 256, "updates": 8000} if family == "token" else {}

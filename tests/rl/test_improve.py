@@ -257,9 +257,7 @@ def test_time_may_cost(bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: P
         replace(CONFIG, time_cost=1.5)
 
 
-def test_progress_may_be_the_reward(
-    bench: Bench, undisturbed, nudge: Callable[..., BatchEnv], tmp_path: Path
-):
+def test_progress_may_be_the_reward(bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: Path):
     """Of a task whose reward is the same everywhere nothing is learned, and success does not matter."""
     config = replace(CONFIG, reward="progress")
     constant = bench.improver(config).run(tmp_path / "constant")
@@ -363,6 +361,7 @@ def test_a_loss_that_is_no_number_stops_it_at_the_last_good_state(bench: Bench, 
         ({"reward": "progress", "time_cost": 0.3}, r"progress with time_cost 0\.3"),
         ({"reward": "progress", "advantage": "gae"}, "advantage gae"),
         ({"window_s": -1.0}, r"window_s -1\.0"),
+        ({"window_s": 2.0, "advantage": "gae"}, r"window_s 2\.0 with advantage gae"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict, says: str):
