@@ -204,10 +204,19 @@ def _identity() -> list[Experiment]:
 
 
 def _few() -> list[Experiment]:
-    """The same from a clone of ten demonstrations, which seldom succeeds."""
+    """The same from a clone of ten demonstrations, which seldom succeeds.
+
+    What becomes of it succeeds by trying: judged with the noise of exploring, too.
+    """
     demos, weak = replace(DEMOS, episodes=10), replace(CLONE, updates=4000)
     return [
-        replace(one, name=one.name.replace("identity", "few"), demos=demos, clone=weak)
+        replace(
+            one,
+            name=one.name.replace("identity", "few"),
+            demos=demos,
+            clone=weak,
+            improve=replace(one.improve or IMPROVE, noisy=True),
+        )
         for one in _identity()[:4]
     ]
 

@@ -28,6 +28,8 @@ FEEL_M, BUMP_M = 0.006, 0.007
 """On its way down it makes sure, this far below the top, that it is not this much too high: on something."""
 HELD_M = 0.06
 """What is nearer to the gripper site than this after lifting is in the hand."""
+TURN_M = 0.004
+"""What a wrist turned by 1 rad costs: what is round can be taken from any side, and is taken from one."""
 CROWDED_M = 0.03
 """Where there is no room, things are let go this much higher."""
 DROP_M = 0.007
@@ -194,7 +196,11 @@ class _Work:
     # ---- what is seen ----
 
     def _choose(self) -> tuple[Thing, Grasp] | None:
-        """The thing of this half that is taken most easily, and how."""
+        """The largest thing of this half, and how it is taken; what was failed with comes later.
+
+        An order that can be seen: which of several is easiest is a matter of millimetres, and a policy that
+        cannot foresee it learns to go on to wherever the hand is bound.
+        """
         view = self.row.view
         best: tuple[float, Thing, Grasp] | None = None
         for thing in self.task.things:
@@ -213,8 +219,11 @@ class _Work:
             if not ways:
                 continue
             tries = self.tries.get(thing.name, 0)
+            ways.sort(
+                key=lambda way: way.cost_m + TURN_M * abs(self._wrist(way.pos_m, way.yaw_rad)[1])
+            )
             grasp = ways[min(2 * tries, len(ways) - 1)]
-            cost = grasp.cost_m + 0.02 * tries + 0.02 * abs(pos[0])
+            cost = 0.02 * tries - thing.reach_m
             if best is None or cost < best[0]:
                 best = cost, thing, grasp
         return best and best[1:]
@@ -322,18 +331,22 @@ class _Work:
 
     def _pose(self, position: Any, yaw: float, near: Pose | None = None) -> Pose:
         """The gripper pointing down, its wrist turned as little as it can be; the fingers are alike."""
-        side, reach = self.hand.side, self.hand.reach[self.hand.side]
-        base = reach.place(reach.home)[0][:2]
-        base = np.array([0.469 * self.hand.sign, base[1]])
-        way = (np.asarray(position)[:2] - base) * -self.hand.sign
-        bearing = float(np.arctan2(way[1], way[0]))
-        turn = (yaw - bearing + np.pi / 2) % np.pi - np.pi / 2
+        side = self.hand.side
+        bearing, turn = self._wrist(position, yaw)
         start = (near.angles if near is not None else self._folded()).copy()
         start[0], start[3], start[5] = bearing, 0.0, -turn
         start[4] = np.pi / 2 - start[1] - start[2]
         return self.row.pose(
             side, position, turned(bearing + turn, DOWN[side]), Pose(start, np.zeros(6))
         )
+
+    def _wrist(self, position: Any, yaw: float) -> tuple[float, float]:
+        """Where the arm points for that, and by how much its wrist is turned then (rad)."""
+        reach = self.hand.reach[self.hand.side]
+        base = np.array([0.469 * self.hand.sign, reach.place(reach.home)[0][1]])
+        way = (np.asarray(position)[:2] - base) * -self.hand.sign
+        bearing = float(np.arctan2(way[1], way[0]))
+        return bearing, (yaw - bearing + np.pi / 2) % np.pi - np.pi / 2
 
     def _folded(self) -> Float[np.ndarray, "6"]:
         return self.hand.reach[self.hand.side].home

@@ -25,6 +25,9 @@ LAST_COMMAND = "target"
 """The observation term that is the last command."""
 STD_FLOOR = 1e-3
 """Added to standard deviations: what never changes is not blown up."""
+FURTHEST_STD = 10.0
+"""What is seen further than this from its mean counts as this far: what hardly changes in demonstrations (a
+thing that never tips over) would drown all else once it does."""
 
 
 @dataclass(frozen=True)
@@ -312,7 +315,8 @@ class Policy(ABC):
         return (held.gain @ off).reshape(latent.shape) / params["latent_std"]
 
     def _normal(self, params: Params, obs: Array) -> Array:
-        return (obs - params["obs_mean"]) / params["obs_std"]
+        normal = (obs - params["obs_mean"]) / params["obs_std"]
+        return jnp.clip(normal, -FURTHEST_STD, FURTHEST_STD)
 
     def _target(self, params: Params, latent: Array) -> Array:
         return (latent - params["latent_mean"]) / params["latent_std"]

@@ -64,6 +64,15 @@ def test_a_chunk_is_a_function_of_observation_and_noise(policy: Policy, obs: jax
     assert np.abs(np.diff(chunks, axis=0)).max() > 1e-3
 
 
+def test_what_was_never_seen_so_far_away_drowns_nothing(policy: Policy, obs: jax.Array):
+    params, noise = weights(policy), jnp.zeros(policy.noise_size)
+    far, further, near = (
+        policy.act(params, obs.at[0].set(value), noise) for value in (1e2, 1e6, 1.0)
+    )
+    np.testing.assert_allclose(far, further, atol=1e-6)
+    assert np.abs(np.asarray(far - near)).max() > 1e-3
+
+
 @pytest.mark.parametrize(("speed", "lead"), [(1.0, 3.0), (1.5, 0.0), (1.7, 2.0), (3.0, 1.0)])
 def test_a_faster_policy_plays_the_same_chunks_as_a_faster_executor(
     policy: Policy, obs: jax.Array, speed: float, lead: float
