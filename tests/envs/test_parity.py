@@ -12,7 +12,8 @@ from regrasp.envs import TASKS, Snapshot
 
 @cache
 def at_work(task: str) -> tuple[Snapshot, np.ndarray]:
-    return working_states(task, 24, 0, rows=4)
+    # Of few episodes one thing that rocks throughout would be a tenth of the states.
+    return working_states(task, 48, 0, rows=12)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,6 @@ def at_work(task: str) -> tuple[Snapshot, np.ndarray]:
 def test_one_step_ends_where_the_cpu_engine_ends(task: str, backend: str):
     states, actions = at_work(task)
     found = differences(make_env(task, "cpu"), make_env(task, backend), states, actions)
-    assert len(found["arm position"]) > 15
+    assert len(found["arm position"]) > 30
     assert found["arm position"].max() > 0, "these are two engines"
     assert not above(backend, quantiles(found))
