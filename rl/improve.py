@@ -9,7 +9,7 @@ that groups are drawn from, and teach too, against the success to be expected th
 
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +60,9 @@ class ImproveConfig:
     """Starts of the task that are played once in an iteration."""
     places: int = 512
     """Starts that the pool keeps."""
+    onward: int = 0
+    """Of the groups, as many walk through whole episodes, window by window: each starts where a try of its
+    own ended, and at a new start of the task when the episode is over. Those states are the policy's own."""
     identical: bool = True
     """The tries of a group start from the same state; otherwise each from one of its own."""
     curriculum: bool = True
@@ -75,8 +78,8 @@ class ImproveConfig:
     """What a rollout is for: success, or progress: by how much the task's own reward grew from where it
     started to where it ended."""
     window_s: float = 0.0
-    """Rollouts end after this long (s), for tasks of many parts, each of which can be done well or badly;
-    0: with the episode. Judgements are of whole episodes."""
+    """Rollouts end after this long (s), and with what is played of a chunk, for tasks of many parts, each of
+    which can be done well or badly; 0: with the episode. Judgements are of whole episodes."""
     time_cost: float = 0.0
     """What a success loses that takes the whole horizon; 0: success is all that counts."""
     noise: Noise = field(default_factory=Noise)
@@ -109,6 +112,15 @@ class ImproveConfig:
             raise InputError(
                 f"groups {self.groups}, tries {self.tries}, fresh {self.fresh} and places {self.places}: "
                 "choose tries >= 2 and the others >= 0"
+            )
+        if not 0 <= self.onward <= self.groups:
+            raise InputError(
+                f"onward {self.onward}: choose from 0 to the number of groups, {self.groups}"
+            )
+        if self.onward and not (self.window_s and self.identical):
+            raise InputError(
+                f"onward {self.onward} with window_s {self.window_s} and identical {self.identical}: only "
+                "what ends before its episode can go on, from one state; choose a window_s above 0, identical"
             )
         if not self.groups * self.tries + self.fresh:
             raise InputError("groups 0 and fresh 0: nothing would be tried; choose more of either")
@@ -150,6 +162,8 @@ class _Tried(NamedTuple):
     obs: Float[np.ndarray, "decisions rows obs"]
     traces: Trace
     running: Bool[np.ndarray, "decisions rows"]
+    walk: "_Walk"
+    """Where the groups that go on have come to."""
     start_s: float
     """Wall time spent on putting the rows where they start."""
     policy_s: float
@@ -167,10 +181,20 @@ class _Best(NamedTuple):
     iteration: Int[np.ndarray, ""]
 
 
+class _Walk(NamedTuple):
+    """Where the groups that go on stand."""
+
+    states: dict[str, Any]
+    """The arrays of their snapshots."""
+    going: Bool[np.ndarray, " onward"]
+    """The episode is not over."""
+
+
 class _State(NamedTuple):
     weights: Weights
     critic: CriticState | None
     pool: PoolState
+    walk: _Walk
     best: _Best
     iteration: Int[np.ndarray, ""]
     env_steps: Int[np.ndarray, ""]
@@ -221,11 +245,15 @@ class Improver:
         self._pool = Pool(np.asarray(phases), config.places if config.fresh else 0)
         self._surrogate = Surrogate(policy, self._fixed, config.noise, config.update)
         self._critic = Critic(policy.obs_size, params, config.critic)
+        # Of its length a window is what fits in chunks: what goes on does so where a chunk is due.
+        length = config.window_s / env.task.control_dt_s / policy.executor.execute
+        self._window = int(np.ceil(length - 1e-6)) * policy.executor.execute
         env.begin(episode_keys(config.seed, "train", 0, env.num_envs))
         self._state = _State(
             self._surrogate.start(params["net"]),
             self._critic.start(jax.random.key(config.seed)) if config.advantage == GAE else None,
             self._pool.begin(),
+            self._walk_begun(),
             _Best(params["net"], np.array(-np.inf), np.array(0)),
             np.array(0),
             np.array(0),
@@ -303,6 +331,7 @@ class Improver:
             weights=weights,
             critic=critic,
             pool=pool,
+            walk=tried.walk,
             iteration=state.iteration + 1,
             env_steps=state.env_steps + outcomes.env_steps,
         )
@@ -314,9 +343,12 @@ class Improver:
             "success": float(outcomes.success.mean()),
             "won": float(won.mean()),
             "informative": float(informative(grouped).mean()) if cut else None,
-            "start_fraction": float((choice.moment < 0).mean()) if cut else None,
+            "start_fraction": float((choice.start >= 0).mean()) if cut else None,
             "phase": float(self._pool.phase_of(choice).mean()) if cut else None,
             "reach": float(state.pool.reach),
+            "onward_rate": float(won[: config.onward * config.tries].mean())
+            if config.onward
+            else None,
             "start_rate": float(won[cut:].mean()) if len(fresh.number) else None,
             "start_steps": float(np.median(outcomes.steps[cut:])) if len(fresh.number) else None,
             "shift": shift,
@@ -334,16 +366,19 @@ class Improver:
         config = self._config
         # With neither kept states nor starts yet, all rows are fresh starts.
         known = len(self._moments) or (self._state.pool.start >= 0).any() or not config.curriculum
-        states = (config.groups if known else 0) * (1 if config.identical else config.tries)
-        grouped = (config.groups if known else 0) * config.tries
-        numbers = self._numbers()
-        pool, free = self._state.pool, config.rows - grouped
+        groups = config.groups if known else config.onward
+        states = groups * (1 if config.identical else config.tries)
+        numbers, onward = self._numbers(), config.onward
+        pool, free = self._state.pool, config.rows - groups * config.tries
         fresh = self._pool.fresh(pool, numbers[:free], jax.random.fold_in(key, 0))
+        own, nowhere = numbers[free : free + states], np.full(states, -1)
+        own[:onward] = np.where(self._state.walk.going, -1, own[:onward])
+        choice = Choice(nowhere, nowhere, own, np.ones(states))
         if config.curriculum:
-            return self._pool.choose(pool, states, key), fresh
-        nowhere = np.full(states, -1)
-        own = numbers[free : free + states]
-        return Choice(nowhere, nowhere, own, np.ones(states)), fresh
+            drawn = self._pool.choose(pool, states - onward, key)
+            pairs = zip(choice, drawn, strict=True)
+            choice = Choice(*(np.concatenate([a[:onward], b]) for a, b in pairs))
+        return choice, fresh
 
     def _advantage(
         self,
@@ -392,12 +427,13 @@ class Improver:
             policy_s += time.perf_counter() - asked
             return np.asarray(chunks)
 
-        steps = int(np.ceil(self._config.window_s / env.task.control_dt_s - 1e-6))
-        outcomes, reward = self._rewarded(act, start, steps)
+        outcomes, reward = self._rewarded(act, start, self._window)
+        firsts = np.arange(self._config.onward) * self._config.tries
+        walk = _Walk(_arrays(env.take(firsts)), ~outcomes.ended[firsts])
         joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
         engine_s = env.engine_s - before_s
         parts = (outcomes, reward, np.array(seen), joined, np.array(running))
-        return _Tried(*parts, start_s, policy_s, engine_s)
+        return _Tried(*parts, walk, start_s, policy_s, engine_s)
 
     def _rewarded(
         self, act: ActChunk, obs: dict[str, np.ndarray], steps: int = 0
@@ -433,7 +469,10 @@ class Improver:
         """The state of every row, in order."""
         env, config = self._env, self._config
         numbers = np.concatenate([choice.start[choice.start >= 0], fresh.number])
+        going = self._state.walk.going
         parts = [self._moments[choice.moment[choice.moment >= 0]]] if len(self._moments) else []
+        if going.any():
+            parts.append(replace(self._like, **self._state.walk.states)[going])
         if len(numbers):
             index, keys = np.arange(len(numbers)), numbered_keys(config.seed, "train", numbers)
             share = np.concatenate([choice.share[choice.start >= 0], fresh.share])
@@ -442,11 +481,24 @@ class Improver:
             own = env.take(index)
             parts.append(bridge.physics(own, share) if bridge else own)
         stack = Snapshot.concatenate(parts)
-        # In the stack moments come first; in the rows groups do, in the order of their choice.
-        order = np.argsort(np.argsort(choice.start >= 0, kind="stable"), kind="stable")
+        # In the stack moments come first, then what goes on; in the rows groups are in their own order.
+        kind = np.select([choice.moment >= 0, choice.start < 0], [0, 1], 2)
+        order = np.argsort(np.argsort(kind, kind="stable"), kind="stable")
         once = len(fresh.number)
         copies = (config.rows - once) // max(1, len(order))
         return stack[np.concatenate([np.repeat(order, copies), len(order) + np.arange(once)])]
+
+    def _walk_begun(self) -> _Walk:
+        """Groups that go on do so from kept states at first, for all would be equally far from a start."""
+        rows, rng = np.arange(self._config.onward), np.random.default_rng(self._config.seed)
+        shown = bool(len(rows) and len(self._moments))
+        if shown:
+            picked = rng.choice(
+                len(self._moments), len(rows), replace=len(rows) > len(self._moments)
+            )
+            self._env.restore(self._moments[picked], rows)
+        self._like = self._env.take(rows)
+        return _Walk(_arrays(self._like), np.full(len(rows), shown))
 
     def _numbers(self) -> Int[np.ndarray, " rows"]:
         """Numbers of the episodes that this iteration may start."""
@@ -543,3 +595,8 @@ class Improver:
         self._state = load_tree(folder / "checkpoint.npz", self._state)
         rows = read_lines(folder / "metrics.jsonl")
         return [row for row in rows if row["iteration"] <= self._state.iteration]
+
+
+def _arrays(stack: Snapshot) -> dict[str, Any]:
+    """What differs between snapshots of one environment."""
+    return {"row": stack.row, "carry": dict(stack.carry), "fields": dict(stack.fields)}

@@ -23,6 +23,8 @@ class Outcomes:
     steps: Int[np.ndarray, " rows"]
     """Control steps from the start of the rollout to the end of the row's episode."""
     unstable: Bool[np.ndarray, " rows"]
+    ended: Bool[np.ndarray, " rows"]
+    """The row's episode is over; else the rollout was, before it."""
     env_steps: int
     """Control steps simulated, over all rows."""
     metrics: dict[str, Float[np.ndarray, " rows"]] = field(default_factory=dict)
@@ -53,7 +55,8 @@ class Track:
 
     def outcomes(self) -> Outcomes:
         steps = int(self._steps.sum())
-        return Outcomes(self._success, self._steps, self._unstable, steps, self._metrics)
+        ended = ~self._running
+        return Outcomes(self._success, self._steps, self._unstable, ended, steps, self._metrics)
 
 
 def rollout(

@@ -12,9 +12,11 @@ import pytest
 
 from regrasp.envs import BatchEnv, Executor, Snapshot, load_task
 from regrasp.errors import InputError
+from regrasp.rl import improve
 from regrasp.rl.clone import CloneConfig, policy_for, read_lines
 from regrasp.rl.improve import ImproveConfig, Improver, improved
 from regrasp.rl.policies import Noise, Params, Policy
+from regrasp.rl.rollout import Outcomes
 from regrasp.rl.stats import wilson
 from regrasp.rl.surrogate import Surrogate, SurrogateConfig
 
@@ -273,13 +275,55 @@ def test_progress_may_be_the_reward(bench: Bench, nudge: Callable[..., BatchEnv]
 
 
 def test_rollouts_may_end_before_their_episode(bench: Bench, tmp_path: Path):
-    """A window of two steps: what is decided later is not tried, but judged."""
-    env, window = bench.env, 2
+    """A window of one decision: what is decided later is not tried, but judged."""
+    env, window = bench.env, bench.policy.executor.execute
     improver = bench.improver(replace(CONFIG, window_s=window * env.task.control_dt_s))
     improver.run(tmp_path)
     _, *rows = read_lines(tmp_path / "metrics.jsonl")
     assert rows[-1]["env_steps"] <= 2 * window * env.num_envs
     assert env.done.all()
+
+
+def test_groups_may_walk_through_whole_episodes(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Each starts where the first try of its own ended, to the bit, or anew, as nothing else did."""
+    window = bench.policy.executor.execute
+    config = replace(
+        CONFIG,
+        iterations=8,
+        onward=1,
+        window_s=window * bench.env.task.control_dt_s,
+        judge_every=8,
+        goal=1.0,
+    )
+    starts: list[Snapshot] = []
+    ends: list[tuple[Snapshot, bool]] = []
+    fork, rolled = bench.env.fork, improve.rollout
+
+    def watched_fork(stack: Snapshot, **options: Any) -> Any:
+        starts.append(stack[np.arange(config.tries)])
+        return fork(stack, **options)
+
+    def watched_rollout(env: BatchEnv, *args: Any, **options: Any) -> Outcomes:
+        outcomes = rolled(env, *args, **options)
+        if options["steps"]:
+            ends.append((env.take(np.arange(1)), bool(outcomes.ended[0])))
+        return outcomes
+
+    monkeypatch.setattr(bench.env, "fork", watched_fork)
+    monkeypatch.setattr(improve, "rollout", watched_rollout)
+    bench.improver(config).run(tmp_path)
+    assert len(starts) == len(ends) == config.iterations
+    assert {ended for _, ended in ends[:-1]} == {True, False}
+    for (end, ended), start in zip(ends, starts[1:], strict=False):
+        steps = np.asarray(start.carry["step"])
+        assert (start.row == start.row[0]).all()
+        if ended:
+            assert (steps == 0).all()
+        else:
+            assert steps[0] == end.carry["step"][0] > 0
+            assert (start.row[0] == end.row[0]).all()
 
 
 @pytest.mark.parametrize(
@@ -289,6 +333,7 @@ def test_rollouts_may_end_before_their_episode(bench: Bench, tmp_path: Path):
         {"curriculum": False},
         {"curriculum": False, "identical": False},
         {"physics": "try"},
+        {"onward": 1, "window_s": 0.08},
         {"advantage": "gae"},
         {"advantage": "gae", "groups": 0, "fresh": 8},
         {"advantage": "normalised"},
@@ -361,6 +406,9 @@ def test_a_loss_that_is_no_number_stops_it_at_the_last_good_state(bench: Bench, 
         ({"reward": "progress", "time_cost": 0.3}, r"progress with time_cost 0\.3"),
         ({"reward": "progress", "advantage": "gae"}, "advantage gae"),
         ({"window_s": -1.0}, r"window_s -1\.0"),
+        ({"onward": 25}, r"onward 25: choose from 0 to the number of groups, 24"),
+        ({"onward": 2}, r"onward 2 with window_s 0\.0"),
+        ({"onward": 2, "window_s": 1.0, "identical": False}, "identical False"),
         ({"window_s": 2.0, "advantage": "gae"}, r"window_s 2\.0 with advantage gae"),
     ],
 )
