@@ -9,7 +9,6 @@ that groups are drawn from, and teach too, against the success to be expected th
 
 import time
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,140 +17,24 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from regrasp.envs import BatchEnv, Snapshot, episode_keys
-from regrasp.envs.keys import numbered_keys
-from regrasp.errors import InputError, check_positive, unknown
-from regrasp.rl.advantage import GROUP, gae, group_advantage, informative
-from regrasp.rl.bridge import Bridge, between
+from regrasp.errors import InputError
+from regrasp.rl.advantage import gae, group_advantage, informative
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.clone import Progress, read_lines, write_lines
-from regrasp.rl.critic import Critic, CriticConfig, CriticState
-from regrasp.rl.curriculum import Choice, Fresh, Pool, PoolState
+from regrasp.rl.critic import Critic, CriticState
+from regrasp.rl.curriculum import Choice, Fresh
 from regrasp.rl.events import Events
-from regrasp.rl.policies import Noise, Params, Policy, ResidualPolicy, Trace
+from regrasp.rl.improve_config import GAE, PROGRESS, SUCCESS, ImproveConfig
+from regrasp.rl.policies import Params, Policy, ResidualPolicy, Trace
 from regrasp.rl.rollout import ActChunk, Outcomes, rollout
+from regrasp.rl.starts import Starts, StartsState
 from regrasp.rl.stats import Rate, wilson
-from regrasp.rl.surrogate import Decisions, Surrogate, SurrogateConfig, Weights
+from regrasp.rl.surrogate import Decisions, Surrogate, Weights
 
-GAE = "gae"
-SUCCESS, PROGRESS = "success", "progress"
 PATIENCE = 5
 """Iterations without any success after which there is no hope."""
 HELD_OUT = 2**30
 """Number of the first episode of the role `train` that is only judged on."""
-
-
-@dataclass(frozen=True)
-class ImproveConfig:
-    """How a policy is improved."""
-
-    residual: bool = False
-    """Leave the policy as it is and learn small corrections of its chunks."""
-    speed: float = 1.0
-    """Play chunks this many times faster than they were demonstrated, and learn to succeed at that."""
-    lag_ms: float = 100.0
-    """By how much servos trail; played faster, commands run ahead of them by more."""
-    iterations: int = 60
-    """Rounds of rollouts and updates, at most."""
-    groups: int = 24
-    """States that are tried many times in an iteration."""
-    tries: int = 16
-    """Rollouts from each of them."""
-    fresh: int = 128
-    """Starts of the task that are played once in an iteration."""
-    places: int = 512
-    """Starts that the pool keeps."""
-    onward: int = 0
-    """Of the groups, as many walk through whole episodes, window by window: each starts where a try of its
-    own ended, and at a new start of the task when the episode is over. Those states are the policy's own."""
-    identical: bool = True
-    """The tries of a group start from the same state; otherwise each from one of its own."""
-    curriculum: bool = True
-    """Draw the states of groups from the pool; otherwise they are new starts of the task."""
-    physics: str = "group"
-    """Randomised physics, timing and sensing: those of the kept state (group), or of another start for every
-    try (try), as far as the starts reach."""
-    advantage: str = "leave_one_out"
-    """Within a group, leave_one_out or normalised; or by a critic, gae."""
-    critic: CriticConfig = field(default_factory=CriticConfig)
-    """Of the advantage gae."""
-    reward: str = "success"
-    """What a rollout is for: success, or progress: by how much the task's own reward grew from where it
-    started to where it ended."""
-    window_s: float = 0.0
-    """Rollouts end after this long (s), and with what is played of a chunk, for tasks of many parts, each of
-    which can be done well or badly; 0: with the episode. Judgements are of whole episodes."""
-    time_cost: float = 0.0
-    """What a success loses that takes the whole horizon; 0: success is all that counts."""
-    noise: Noise = field(default_factory=Noise)
-    """How the policy explores."""
-    noisy: bool = False
-    """The result acts with this noise, too: where one look is not enough, trying is a skill."""
-    update: SurrogateConfig = field(default_factory=SurrogateConfig)
-    """How decisions change it."""
-    judge_every: int = 10
-    """Iterations between judgements, on starts kept for that."""
-    judge_episodes: int = 512
-    """Episodes of a judgement; the best is the one with the most reward."""
-    goal: float = 1.0
-    """Stop once a judgement's lower end of the 95 % interval reaches this."""
-    checkpoint_every: int = 5
-    """Iterations between checkpoints."""
-    seed: int = 0
-    """Of rollouts, starts and updates."""
-
-    def __post_init__(self) -> None:
-        positive = ("iterations", "judge_every", "judge_episodes", "checkpoint_every")
-        check_positive(self, positive)
-        if not (1 <= self.speed <= 4 and self.lag_ms >= 0):
-            raise InputError(
-                f"speed {self.speed} and lag_ms {self.lag_ms}: choose 1 <= speed <= 4 and lag_ms >= 0"
-            )
-        if self.noisy and self.residual:
-            raise InputError("noisy with residual: corrections act without noise; choose either")
-        if self.groups < 0 or self.fresh < 0 or self.places < 0 or self.tries < 2:
-            raise InputError(
-                f"groups {self.groups}, tries {self.tries}, fresh {self.fresh} and places {self.places}: "
-                "choose tries >= 2 and the others >= 0"
-            )
-        if not 0 <= self.onward <= self.groups:
-            raise InputError(
-                f"onward {self.onward}: choose from 0 to the number of groups, {self.groups}"
-            )
-        if self.onward and not (self.window_s and self.identical):
-            raise InputError(
-                f"onward {self.onward} with window_s {self.window_s} and identical {self.identical}: only "
-                "what ends before its episode can go on, from one state; choose a window_s above 0, identical"
-            )
-        if not self.groups * self.tries + self.fresh:
-            raise InputError("groups 0 and fresh 0: nothing would be tried; choose more of either")
-        if self.advantage not in (*GROUP, GAE):
-            raise unknown("advantage", self.advantage, (*GROUP, GAE))
-        if self.physics not in ("group", "try"):
-            raise unknown("physics", self.physics, ("group", "try"))
-        if self.reward not in (SUCCESS, PROGRESS):
-            raise unknown("reward", self.reward, (SUCCESS, PROGRESS))
-        if self.reward == PROGRESS and (self.time_cost or self.advantage == GAE):
-            raise InputError(
-                f"reward {PROGRESS} with time_cost {self.time_cost} and advantage {self.advantage}: time "
-                "costs a part of a success, and a critic tells the chance of one; choose time_cost 0 and one "
-                f"of {', '.join(GROUP)}, or reward {SUCCESS}"
-            )
-        if self.window_s and self.advantage == GAE:
-            raise InputError(
-                f"window_s {self.window_s} with advantage {GAE}: a critic tells how episodes end; choose 0, "
-                f"or one of {', '.join(GROUP)}"
-            )
-        if not self.window_s >= 0:
-            raise InputError(f"window_s {self.window_s}: choose 0 (the whole episode) or more")
-        if not (0 <= self.time_cost < 1 and 0 < self.goal <= 1):
-            raise InputError(
-                f"time_cost {self.time_cost} and goal {self.goal}: choose 0 <= time_cost < 1, 0 < goal <= 1"
-            )
-
-    @property
-    def rows(self) -> int:
-        """Simulations at once."""
-        return self.groups * self.tries + self.fresh
 
 
 class _Tried(NamedTuple):
@@ -162,8 +45,6 @@ class _Tried(NamedTuple):
     obs: Float[np.ndarray, "decisions rows obs"]
     traces: Trace
     running: Bool[np.ndarray, "decisions rows"]
-    walk: "_Walk"
-    """Where the groups that go on have come to."""
     start_s: float
     """Wall time spent on putting the rows where they start."""
     policy_s: float
@@ -181,20 +62,10 @@ class _Best(NamedTuple):
     iteration: Int[np.ndarray, ""]
 
 
-class _Walk(NamedTuple):
-    """Where the groups that go on stand."""
-
-    states: dict[str, Any]
-    """The arrays of their snapshots."""
-    going: Bool[np.ndarray, " onward"]
-    """The episode is not over."""
-
-
 class _State(NamedTuple):
     weights: Weights
     critic: CriticState | None
-    pool: PoolState
-    walk: _Walk
+    starts: StartsState
     best: _Best
     iteration: Int[np.ndarray, ""]
     env_steps: Int[np.ndarray, ""]
@@ -237,23 +108,17 @@ class Improver:
         """
         self._env, self._policy, self._config = env, policy, config
         self._fixed = {name: value for name, value in params.items() if name != "net"}
-        if not config.curriculum:
-            moments, phases = moments[np.arange(0)], phases[:0]
-        self._moments = env.at_chunk_boundary(moments)
-        firsts = np.flatnonzero(np.asarray(phases) == 0)
-        self._bridge = Bridge(env, moments[firsts]) if len(firsts) else None
-        self._pool = Pool(np.asarray(phases), config.places if config.fresh else 0)
+        env.begin(episode_keys(config.seed, "train", 0, env.num_envs))
+        self._starts = Starts(env, moments, phases, config)
         self._surrogate = Surrogate(policy, self._fixed, config.noise, config.update)
         self._critic = Critic(policy.obs_size, params, config.critic)
         # Of its length a window is what fits in chunks: what goes on does so where a chunk is due.
         length = config.window_s / env.task.control_dt_s / policy.executor.execute
         self._window = int(np.ceil(length - 1e-6)) * policy.executor.execute
-        env.begin(episode_keys(config.seed, "train", 0, env.num_envs))
         self._state = _State(
             self._surrogate.start(params["net"]),
             self._critic.start(jax.random.key(config.seed)) if config.advantage == GAE else None,
-            self._pool.begin(),
-            self._walk_begun(),
+            self._starts.begin(),
             _Best(params["net"], np.array(-np.inf), np.array(0)),
             np.array(0),
             np.array(0),
@@ -313,9 +178,10 @@ class Improver:
     def _iterate(self) -> dict[str, Any]:
         config, state = self._config, self._state
         key = jax.random.fold_in(jax.random.key(config.seed), state.iteration)
-        choice, fresh = self._choose(jax.random.fold_in(key, 0))
+        numbers = int(state.iteration) * config.rows + np.arange(config.rows)
+        choice, fresh = self._starts.choose(state.starts, numbers, jax.random.fold_in(key, 0))
         clock, busy_s = [time.perf_counter()], time.process_time()
-        tried = self._try_out(choice, fresh, jax.random.fold_in(key, 1))
+        tried = self._try_out(choice, fresh, numbers, jax.random.fold_in(key, 1))
         clock.append(time.perf_counter())
         outcomes, cut = tried.outcomes, config.rows - len(fresh.number)
         reward = tried.reward * (1 - config.time_cost * outcomes.steps / self._env.horizon)
@@ -324,14 +190,10 @@ class Improver:
         weights, shift = self._learn(tried, advantage, rng)
         clock.append(time.perf_counter())
         won = reward > 0
-        tries = won[:cut].reshape(len(choice.state), cut // max(1, len(choice.state)))
-        known = choice.state >= 0
-        pool = self._pool.learn(state.pool, choice.state[known], tries[known], fresh, won[cut:])
         self._state = state._replace(
             weights=weights,
             critic=critic,
-            pool=pool,
-            walk=tried.walk,
+            starts=self._starts.learn(state.starts, choice, fresh, won, outcomes.ended),
             iteration=state.iteration + 1,
             env_steps=state.env_steps + outcomes.env_steps,
         )
@@ -344,8 +206,8 @@ class Improver:
             "won": float(won.mean()),
             "informative": float(informative(grouped).mean()) if cut else None,
             "start_fraction": float((choice.start >= 0).mean()) if cut else None,
-            "phase": float(self._pool.phase_of(choice).mean()) if cut else None,
-            "reach": float(state.pool.reach),
+            "phase": float(self._starts.phases(choice).mean()) if cut else None,
+            "reach": float(state.starts.pool.reach),
             "onward_rate": float(won[: config.onward * config.tries].mean())
             if config.onward
             else None,
@@ -360,25 +222,6 @@ class Improver:
             "update_s": round(clock[2] - clock[1], 3),
             "cpu_s": round(time.process_time() - busy_s, 3),
         }
-
-    def _choose(self, key: Array) -> tuple[Choice, Fresh]:
-        """Where the groups start, and the fresh starts that fill the other rows."""
-        config = self._config
-        # With neither kept states nor starts yet, all rows are fresh starts.
-        known = len(self._moments) or (self._state.pool.start >= 0).any() or not config.curriculum
-        groups = config.groups if known else config.onward
-        states = groups * (1 if config.identical else config.tries)
-        numbers, onward = self._numbers(), config.onward
-        pool, free = self._state.pool, config.rows - groups * config.tries
-        fresh = self._pool.fresh(pool, numbers[:free], jax.random.fold_in(key, 0))
-        own, nowhere = numbers[free : free + states], np.full(states, -1)
-        own[:onward] = np.where(self._state.walk.going, -1, own[:onward])
-        choice = Choice(nowhere, nowhere, own, np.ones(states))
-        if config.curriculum:
-            drawn = self._pool.choose(pool, states - onward, key)
-            pairs = zip(choice, drawn, strict=True)
-            choice = Choice(*(np.concatenate([a[:onward], b]) for a, b in pairs))
-        return choice, fresh
 
     def _advantage(
         self,
@@ -407,12 +250,14 @@ class Improver:
         spread = found[tried.running].std() + 1e-6
         return found / spread, critic
 
-    def _try_out(self, choice: Choice, fresh: Fresh, key: Array) -> "_Tried":
+    def _try_out(
+        self, choice: Choice, fresh: Fresh, numbers: Int[np.ndarray, " rows"], key: Array
+    ) -> "_Tried":
         """Roll out every group from its state, and every fresh start once."""
         env, params = self._env, self._params(self._state.weights.net)
         seen, traces, running = [], [], []
         began, before_s = time.perf_counter(), env.engine_s
-        start = self._put(choice, fresh, key)
+        start = self._starts.put(self._state.starts, choice, fresh, numbers, key)
         start_s, policy_s = time.perf_counter() - began, 0.0
 
         def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
@@ -428,12 +273,10 @@ class Improver:
             return np.asarray(chunks)
 
         outcomes, reward = self._rewarded(act, start, self._window)
-        firsts = np.arange(self._config.onward) * self._config.tries
-        walk = _Walk(_arrays(env.take(firsts)), ~outcomes.ended[firsts])
         joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
         engine_s = env.engine_s - before_s
         parts = (outcomes, reward, np.array(seen), joined, np.array(running))
-        return _Tried(*parts, walk, start_s, policy_s, engine_s)
+        return _Tried(*parts, start_s, policy_s, engine_s)
 
     def _rewarded(
         self, act: ActChunk, obs: dict[str, np.ndarray], steps: int = 0
@@ -448,61 +291,6 @@ class Improver:
         gained = np.sum(list(env.reward_terms().values()), axis=0) - before
         # What an unstable simulation shows is no progress, and need not be a number.
         return outcomes, np.where(outcomes.unstable, 0.0, gained)
-
-    def _put(self, choice: Choice, fresh: Fresh, key: Array) -> dict[str, np.ndarray]:
-        """Put every row where it starts; returns what is seen there."""
-        env, config = self._env, self._config
-        stack = self._stack(choice, fresh)
-        noise = jax.random.split(jax.random.fold_in(key, 0), env.num_envs)
-        keys = np.asarray(jax.random.key_data(noise))
-        if config.physics == "try":
-            others = np.setdiff1d(self._numbers(), fresh.number)
-            env.begin(numbered_keys(config.seed, "train", np.concatenate([others, fresh.number])))
-            # Fresh starts have physics of their own already.
-            share = np.repeat(
-                [float(self._state.pool.reach), 0.0], [len(others), len(fresh.number)]
-            )
-            stack = between(stack, stack, env.take(), share)
-        return env.fork(stack, keys=keys)
-
-    def _stack(self, choice: Choice, fresh: Fresh) -> Snapshot:
-        """The state of every row, in order."""
-        env, config = self._env, self._config
-        numbers = np.concatenate([choice.start[choice.start >= 0], fresh.number])
-        going = self._state.walk.going
-        parts = [self._moments[choice.moment[choice.moment >= 0]]] if len(self._moments) else []
-        if going.any():
-            parts.append(replace(self._like, **self._state.walk.states)[going])
-        if len(numbers):
-            index, keys = np.arange(len(numbers)), numbered_keys(config.seed, "train", numbers)
-            share = np.concatenate([choice.share[choice.start >= 0], fresh.share])
-            bridge = self._bridge if (share < 1).any() else None
-            env.begin(keys, index, qpos=bridge.starts(keys, share) if bridge else None)
-            own = env.take(index)
-            parts.append(bridge.physics(own, share) if bridge else own)
-        stack = Snapshot.concatenate(parts)
-        # In the stack moments come first, then what goes on; in the rows groups are in their own order.
-        kind = np.select([choice.moment >= 0, choice.start < 0], [0, 1], 2)
-        order = np.argsort(np.argsort(kind, kind="stable"), kind="stable")
-        once = len(fresh.number)
-        copies = (config.rows - once) // max(1, len(order))
-        return stack[np.concatenate([np.repeat(order, copies), len(order) + np.arange(once)])]
-
-    def _walk_begun(self) -> _Walk:
-        """Groups that go on do so from kept states at first, for all would be equally far from a start."""
-        rows, rng = np.arange(self._config.onward), np.random.default_rng(self._config.seed)
-        shown = bool(len(rows) and len(self._moments))
-        if shown:
-            picked = rng.choice(
-                len(self._moments), len(rows), replace=len(rows) > len(self._moments)
-            )
-            self._env.restore(self._moments[picked], rows)
-        self._like = self._env.take(rows)
-        return _Walk(_arrays(self._like), np.full(len(rows), shown))
-
-    def _numbers(self) -> Int[np.ndarray, " rows"]:
-        """Numbers of the episodes that this iteration may start."""
-        return int(self._state.iteration) * self._config.rows + np.arange(self._config.rows)
 
     def _learn(
         self,
@@ -533,7 +321,7 @@ class Improver:
             return
         wanted = "success" if self._config.reward == SUCCESS else "that made progress"
         found = f"{metrics[-1]['episodes']} tries and not one {wanted}"
-        if len(self._moments):
+        if self._starts.shown:
             raise InputError(
                 f"{found}, not even from the kept states near the end of a demonstration: train the "
                 "clone for longer, or look whether the demonstrations replay"
@@ -595,8 +383,3 @@ class Improver:
         self._state = load_tree(folder / "checkpoint.npz", self._state)
         rows = read_lines(folder / "metrics.jsonl")
         return [row for row in rows if row["iteration"] <= self._state.iteration]
-
-
-def _arrays(stack: Snapshot) -> dict[str, Any]:
-    """What differs between snapshots of one environment."""
-    return {"row": stack.row, "carry": dict(stack.carry), "fields": dict(stack.fields)}

@@ -20,7 +20,7 @@ from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.episodes import Episodes, EpisodeWriter
 from regrasp.rl.evaluate import Evaluation
 from regrasp.rl.generate import GenerateConfig
-from regrasp.rl.improve import ImproveConfig
+from regrasp.rl.improve_config import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 from regrasp.road import ExportConfig, JudgeConfig, Road, judge_bundle, kept_moments
 

@@ -8,7 +8,7 @@ from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.evaluate import PlayConfig
 from regrasp.rl.generate import GenerateConfig
-from regrasp.rl.improve import ImproveConfig
+from regrasp.rl.improve_config import ImproveConfig
 from regrasp.rl.retime import RetimeConfig
 
 DEMOS = DemonstrateConfig(episodes=200)

@@ -28,7 +28,8 @@ from regrasp.rl.evaluate import Evaluation, PlayConfig, evaluate
 from regrasp.rl.experts import load_expert
 from regrasp.rl.failures import Failures, check_place, look_at_failures
 from regrasp.rl.generate import GenerateConfig, generate
-from regrasp.rl.improve import ImproveConfig, Improver, improved
+from regrasp.rl.improve import Improver, improved
+from regrasp.rl.improve_config import ImproveConfig
 from regrasp.rl.policies import Params, Policy
 from regrasp.rl.retime import RetimeConfig, fastest, replays, retime
 

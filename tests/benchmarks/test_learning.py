@@ -14,7 +14,7 @@ from regrasp.errors import InputError
 from regrasp.rl.clone import CloneConfig, policy_for
 from regrasp.rl.demonstrate import DemonstrateConfig
 from regrasp.rl.evaluate import PlayConfig
-from regrasp.rl.improve import ImproveConfig
+from regrasp.rl.improve_config import ImproveConfig
 from regrasp.rl.surrogate import SurrogateConfig
 
 

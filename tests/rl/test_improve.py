@@ -14,7 +14,8 @@ from regrasp.envs import BatchEnv, Executor, Snapshot, load_task
 from regrasp.errors import InputError
 from regrasp.rl import improve
 from regrasp.rl.clone import CloneConfig, policy_for, read_lines
-from regrasp.rl.improve import ImproveConfig, Improver, improved
+from regrasp.rl.improve import Improver, improved
+from regrasp.rl.improve_config import ImproveConfig
 from regrasp.rl.policies import Noise, Params, Policy
 from regrasp.rl.rollout import Outcomes
 from regrasp.rl.stats import wilson
