@@ -10,7 +10,7 @@ Judged are 1000 episodes on a seed that nothing else uses, nominal and under the
 - one: from a single demonstration.
 - speed: all ways to become faster than the demonstrations.
 - identity: groups of identical states beside different ones, a fixed set of starts, and a critic.
-- few: the same from a clone of ten demonstrations.
+- few: the same from a clone of 40 demonstrations.
 """
 
 import json
@@ -288,7 +288,7 @@ def told(study: str, results: list[dict[str, Any]]) -> None:
                 rate,
                 f"{one['median_time_s']:.2f} s",
                 ", ".join(
-                    f"{name} {mean['mean']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})"
+                    "{} {} ({} to {})".format(name, *map(_figure, mean.values()))
                     for name, mean in one.get("means", {}).items()
                 ),
             )
@@ -296,6 +296,11 @@ def told(study: str, results: list[dict[str, Any]]) -> None:
     curves = {result["name"]: result["curve"] for result in results if "curve" in result}
     if curves:
         Console(width=160).print(divided(curves))
+
+
+def _figure(value: float | None) -> str:
+    """A number, or that there is none: of a single episode an interval has no ends."""
+    return "?" if value is None else f"{value:.3f}"
 
 
 def divided(curves: dict[str, list[dict[str, Any]]]) -> Table:

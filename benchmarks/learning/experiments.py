@@ -204,11 +204,11 @@ def _identity() -> list[Experiment]:
 
 
 def _few() -> list[Experiment]:
-    """The same from a clone of ten demonstrations, which seldom succeeds.
+    """The same from a clone of 40 demonstrations, which fails more often than not.
 
     What becomes of it succeeds by trying: judged with the noise of exploring, too.
     """
-    demos, weak = replace(DEMOS, episodes=10), replace(CLONE, updates=4000)
+    demos, weak = replace(DEMOS, episodes=40), replace(CLONE, updates=4000)
     return [
         replace(
             one,
