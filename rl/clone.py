@@ -21,7 +21,8 @@ from regrasp.files import whole
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.conditions import CONDITIONS
 from regrasp.rl.events import Events
-from regrasp.rl.policies import FAMILIES, LAST_COMMAND, Params, Policy
+from regrasp.rl.policies import FAMILIES, JOINT_POS, LAST_COMMAND, Params, Policy
+from regrasp.rl.policies.hands import arms_of
 
 Progress = Callable[[int, int, str], None]
 """(done, total, note)."""
@@ -135,7 +136,7 @@ def policy_for(task: Task, config: CloneConfig, seen: Collection[str] | None = N
     )
     workcell = task.workcell()
     arms = workcell.action_size - len(workcell.gripper_columns)
-    if dict(terms).get("joint_pos") != arms:
+    if dict(terms).get(JOINT_POS) != arms:
         raise InputError(f"observation joint_pos must hold the {arms} arm joints, in action order")
     if dict(terms).get(LAST_COMMAND, workcell.action_size) != workcell.action_size:
         raise InputError(
@@ -145,7 +146,7 @@ def policy_for(task: Task, config: CloneConfig, seen: Collection[str] | None = N
     starts = dict(
         zip([n for n, _ in terms], np.cumsum([0] + [s for _, s in terms])[:-1], strict=True)
     )
-    joints = iter(range(starts["joint_pos"], starts["joint_pos"] + arms))
+    joints = iter(range(starts[JOINT_POS], starts[JOINT_POS] + arms))
     relative = tuple(
         -1 if i in workcell.gripper_columns else int(next(joints))
         for i in range(workcell.action_size)
@@ -155,11 +156,14 @@ def policy_for(task: Task, config: CloneConfig, seen: Collection[str] | None = N
     asked = {name: getattr(config, name) for name in CONDITIONS}
     wanted = tuple((name, value) for name, value in asked.items() if value)
     alike = tuple((n, c) for n, c in task.alike.items() if n in dict(terms))
+    places = [n for n, c in alike if task.terms[n][0] == "m" and dict(terms)[n] == 3 * c][:1]
     return family(
         terms,
         relative,
         wanted=wanted,
         alike=alike,
+        places="".join(places),
+        arms=arms_of(workcell) if places else (),
         **{name: getattr(config, name) for name in sizes},
     )
 

@@ -2,7 +2,7 @@
 
 from regrasp.rl.policies.flow import FlowPolicy
 from regrasp.rl.policies.gaussian import GaussianPolicy
-from regrasp.rl.policies.policy import LAST_COMMAND, Held, Noise, Params, Policy, Trace
+from regrasp.rl.policies.policy import JOINT_POS, LAST_COMMAND, Held, Noise, Params, Policy, Trace
 from regrasp.rl.policies.residual import ResidualPolicy
 from regrasp.rl.policies.token import TokenPolicy
 
@@ -15,6 +15,7 @@ FAMILIES: dict[str, type[Policy]] = {
 
 __all__ = [
     "FAMILIES",
+    "JOINT_POS",
     "LAST_COMMAND",
     "FlowPolicy",
     "GaussianPolicy",

@@ -43,7 +43,7 @@ class FlowPolicy(Policy):
 
     def _init_net(self, key: Array) -> Any:
         return self._net.init(
-            key, jnp.zeros(self.obs_size), jnp.zeros(self.latent_size), jnp.zeros(())
+            key, jnp.zeros(self.net_size), jnp.zeros(self.latent_size), jnp.zeros(())
         )
 
     def end(

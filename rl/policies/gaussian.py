@@ -21,7 +21,7 @@ class GaussianPolicy(Policy):
         return MeanNet(self.width, self.depth, self.latent_size, self.things)
 
     def _init_net(self, key: Array) -> Any:
-        return self._net.init(key, jnp.zeros(self.obs_size))
+        return self._net.init(key, jnp.zeros(self.net_size))
 
     def mean(self, params: Params, obs: Float[Array, "... obs"]) -> Float[Array, "... latent"]:
         """The normalised latent in the middle."""

@@ -16,13 +16,14 @@ from jaxtyping import Array, Float
 
 from regrasp.envs import Executor
 from regrasp.errors import InputError, check_positive
+from regrasp.rl.policies.hands import PLACE, SEEN, Arm, from_hands
 
 Params = Mapping[str, Any]
 Obs = Mapping[str, Float[Array, "..."]]
 Trace = Any
 """The random choices behind one chunk: a pytree whose likelihood the family can compute."""
-LAST_COMMAND = "target"
-"""The observation term that is the last command."""
+JOINT_POS, LAST_COMMAND = "joint_pos", "target"
+"""The observation terms that are the measured joints of the arms and the last command."""
 STD_FLOOR = 1e-3
 """Added to standard deviations: what never changes is not blown up."""
 FURTHEST_STD = 10.0
@@ -80,6 +81,10 @@ class Policy(ABC):
     """Play means of overlapping chunks: see `Executor`; none: the newest chunk alone."""
     alike: tuple[tuple[str, int], ...] = ()
     """Terms that hold the same numbers of several things, one thing after the other, and how many things."""
+    places: str = ""
+    """The one of them that holds positions (m, world frame): these are seen from the hands of `arms`, too."""
+    arms: tuple[Arm, ...] = ()
+    """Of the workcell, if things are seen from its hands."""
     wanted: tuple[tuple[str, float], ...] = ()
     """Conditions beside the observation, such as the speed, and what is asked for when acting."""
     pace: float = 1.0
@@ -128,6 +133,12 @@ class Policy(ABC):
     @property
     def obs_size(self) -> int:
         return sum(size for _, size in self.terms) + len(self.wanted)
+
+    @property
+    def net_size(self) -> int:
+        """Numbers that the network sees: the observation, then the hands, then things as seen from them."""
+        count = dict(self.alike).get(self.places, 0)
+        return self.obs_size + len(self.arms) * (PLACE + SEEN * count)
 
     @property
     def noise_size(self) -> int:
@@ -203,10 +214,12 @@ class Policy(ABC):
                     f"observation {term} holds {size} numbers, which are not as many for each of {count} "
                     "things: give a term that is, or leave it out of `alike`"
                 )
-            each = size // count
+            starts = [(place.start, size // count)]
+            if term == self.places:
+                starts.append((self.obs_size + PLACE * len(self.arms), SEEN * len(self.arms)))
             for i in range(count):
-                first = place.start + i * each
-                found.setdefault(i, []).extend(range(first, first + each))
+                for first, each in starts:
+                    found.setdefault(i, []).extend(range(first + i * each, first + (i + 1) * each))
         return tuple(tuple(columns) for columns in found.values())
 
     def deaf(self, params: Params, columns: slice) -> Params:
@@ -316,7 +329,13 @@ class Policy(ABC):
 
     def _normal(self, params: Params, obs: Array) -> Array:
         normal = (obs - params["obs_mean"]) / params["obs_std"]
-        return jnp.clip(normal, -FURTHEST_STD, FURTHEST_STD)
+        normal = jnp.clip(normal, -FURTHEST_STD, FURTHEST_STD)
+        if not self.arms:
+            return normal
+        lead = obs.shape[:-1]
+        things = obs[..., self.columns(self.places)].reshape(*lead, -1, 3)
+        hands, seen = from_hands(self.arms, obs[..., self.columns(JOINT_POS)], things)
+        return jnp.concatenate([normal, hands, seen.reshape(*lead, -1)], axis=-1)
 
     def _target(self, params: Params, latent: Array) -> Array:
         return (latent - params["latent_mean"]) / params["latent_std"]

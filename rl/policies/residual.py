@@ -41,7 +41,7 @@ class ResidualPolicy(Policy):
             name: getattr(base, name)
             for name in (
                 *("terms", "relative_to", "chunk", "knots", "execute", "ensemble", "wanted"),
-                *("pace", "ahead", "span", "alike"),
+                *("pace", "ahead", "span", "alike", "places", "arms"),
             )
         }
         policy = cls(**same, width=width, depth=depth, base=base)
@@ -66,7 +66,7 @@ class ResidualPolicy(Policy):
         return MeanNet(self.width, self.depth, self.latent_size, self.things)
 
     def _init_net(self, key: Array) -> Any:
-        return self._net.init(key, jnp.zeros(self.obs_size))
+        return self._net.init(key, jnp.zeros(self.net_size))
 
     def correction(
         self, params: Params, obs: Float[Array, "... obs"]

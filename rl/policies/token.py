@@ -99,7 +99,7 @@ class TokenPolicy(Policy):
         return {**params, "low": jnp.asarray(low - reach), "high": jnp.asarray(high + reach)}
 
     def _init_net(self, key: Array) -> Any:
-        return self._net.init(key, jnp.zeros(self.obs_size), jnp.zeros(self.latent_size))
+        return self._net.init(key, jnp.zeros(self.net_size), jnp.zeros(self.latent_size))
 
     # ---- tokens ----
 

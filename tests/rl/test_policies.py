@@ -21,6 +21,7 @@ from regrasp.rl.policies import (
     TokenPolicy,
     token,
 )
+from regrasp.rl.policies.hands import PLACE, SEEN
 from regrasp.rl.runner import holding
 
 TERMS = (("cube_pos", 1), ("joint_pos", 2))
@@ -322,12 +323,19 @@ def test_every_thing_has_its_own_numbers():
     tasks = [load_task(name) for name in ("tidy", "transfer_cube")]
     tidy, cube = (policy_for(task, CloneConfig(width=8, depth=1)) for task in tasks)
     assert cube.things == ()
-    assert np.shape(tidy.things) == (8, 3 + 6 + 1)
+    assert cube.net_size == cube.obs_size
+    hands = len(tidy.arms)
+    assert np.shape(tidy.things) == (8, 3 + 6 + 1 + hands * SEEN)
     columns = [tidy.columns(name) for name in ("thing_pos", "thing_rot", "placed")]
     every = np.concatenate([np.arange(c.start, c.stop) for c in columns])
-    assert sorted(np.ravel(tidy.things)) == sorted(every)
+    from_hands = np.arange(tidy.obs_size + hands * PLACE, tidy.net_size)
+    assert sorted(np.ravel(tidy.things)) == sorted([*every, *from_hands])
     pos, rot, placed = columns
-    third = [*range(pos.start + 6, pos.start + 9), *range(rot.start + 12, rot.start + 18)]
+    third = [
+        *range(pos.start + 6, pos.start + 9),
+        *from_hands[2 * hands * SEEN :][: hands * SEEN],
+        *range(rot.start + 12, rot.start + 18),
+    ]
     assert tidy.things[2] == (*third, placed.start + 2)
     uneven = (("thing_pos", 5),)
     with pytest.raises(InputError, match=r"thing_pos holds 24 numbers.*5 things"):
