@@ -81,10 +81,10 @@ def hand(
             + jnp.sin(angle) * cross
             + (1 - jnp.cos(angle)) * (cross @ cross)
         )
-        pos = pos + _times(rot, np.float32(joint.pos)[:, None])[..., 0]
-        rot = _times(_times(rot, np.float32(joint.rot).reshape(3, 3)), turned)
-    pos = pos + _times(rot, np.float32(arm.pos)[:, None])[..., 0]
-    return pos, _times(rot, np.float32(arm.rot).reshape(3, 3))
+        pos = pos + _times(rot, _array(joint.pos, 1))[..., 0]
+        rot = _times(_times(rot, _array(joint.rot, 3)), turned)
+    pos = pos + _times(rot, _array(arm.pos, 1))[..., 0]
+    return pos, _times(rot, _array(arm.rot, 3))
 
 
 def from_hands(
@@ -117,6 +117,10 @@ def from_hands(
 def _times(a: Array, b: Array | np.ndarray) -> Array:
     # A sum of products: matrices so small are slow to multiply one by one.
     return (a[..., :, :, None] * b[..., None, :, :]).sum(axis=-2)
+
+
+def _array(numbers: Numbers, columns: int) -> Float[np.ndarray, "3 columns"]:
+    return np.array(numbers, np.float32).reshape(3, columns)
 
 
 def _matrix(quat: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ def test_things_move_as_hands_see_them():
     """Along a hand's own axes, in both units, to the end of each; and by nothing with the hand itself."""
     arms = arms_of(load_workcell("aloha"))
     joints = np.random.default_rng(1).uniform(-0.5, 0.5, (4, 12)).astype(np.float32)
-    frames = [hand(arm, joints[:, 6 * i :][:, :6]) for i, arm in enumerate(arms)]
+    frames = [hand(arm, jnp.asarray(joints[:, 6 * i :][:, :6])) for i, arm in enumerate(arms)]
     for i, (pos, rot) in enumerate(frames):
         for off in ([0.03, -0.01, 0.0], [0.0, 0.0, 0.7]):
             at = np.asarray(pos + rot @ jnp.array(off))[:, None]
