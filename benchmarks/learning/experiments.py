@@ -78,8 +78,9 @@ def improve_of(task: str) -> ImproveConfig:
         return quieter(0.1, 7e-5, iterations=90, noisy=True)
     if task == "tidy":
         # Whole episodes are long, and hardly ever a success; each thing is a success of its own.
-        rows = {"groups": 24, "tries": 12, "fresh": 0, "places": 0, "judge_episodes": 64}
-        return quieter(0.1, 1e-4, iterations=60, reward="progress", window_s=6.0, **rows)
+        rows = {"groups": 32, "tries": 16, "fresh": 0, "places": 0, "judge_episodes": 128}
+        walk = {"onward": 32, "reward": "progress", "window_s": 8.0}
+        return quieter(0.1, 7e-5, iterations=120, **rows, **walk)
     return quieter(0.07, 5e-5, iterations=40) if task == "hand_over" else IMPROVE
 
 
@@ -89,7 +90,7 @@ def clone_of(task: str, family: str = "flow") -> CloneConfig:
     chunks = short if task == "peg_insertion" else {}
     sizes = {"batch": 256, "updates": 8000} if family == "token" else {}
     if task == "tidy":
-        sizes["updates"] = 8000
+        sizes |= {"width": 512, "updates": 16000}
     return replace(CLONE, family=family, **chunks, **sizes)
 
 

@@ -214,12 +214,14 @@ class Policy(ABC):
                     f"observation {term} holds {size} numbers, which are not as many for each of {count} "
                     "things: give a term that is, or leave it out of `alike`"
                 )
-            starts = [(place.start, size // count)]
-            if term == self.places:
-                starts.append((self.obs_size + PLACE * len(self.arms), SEEN * len(self.arms)))
+            each = size // count
             for i in range(count):
-                for first, each in starts:
-                    found.setdefault(i, []).extend(range(first + i * each, first + (i + 1) * each))
+                first = place.start + i * each
+                found.setdefault(i, []).extend(range(first, first + each))
+        each = SEEN * len(self.arms)
+        for i, columns in found.items():
+            first = self.obs_size + PLACE * len(self.arms) + i * each
+            columns.extend(range(first, first + each))
         return tuple(tuple(columns) for columns in found.values())
 
     def deaf(self, params: Params, columns: slice) -> Params:

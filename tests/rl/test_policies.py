@@ -333,10 +333,11 @@ def test_every_thing_has_its_own_numbers():
     pos, rot, placed = columns
     third = [
         *range(pos.start + 6, pos.start + 9),
-        *from_hands[2 * hands * SEEN :][: hands * SEEN],
         *range(rot.start + 12, rot.start + 18),
+        placed.start + 2,
+        *from_hands[2 * hands * SEEN :][: hands * SEEN],
     ]
-    assert tidy.things[2] == (*third, placed.start + 2)
+    assert tidy.things[2] == tuple(third)
     uneven = (("thing_pos", 5),)
     with pytest.raises(InputError, match=r"thing_pos holds 24 numbers.*5 things"):
         replace(tidy, alike=uneven).things  # noqa: B018
