@@ -35,6 +35,9 @@ class ImproveConfig:
     onward: int = 0
     """Of the groups, as many walk through whole episodes, window by window: each starts where a try of its
     own ended, and at a new start of the task when the episode is over. Those states are the policy's own."""
+    stuck: int = 0
+    """Windows in a row in which none of its tries succeeds, after which a group that goes on begins anew, too: a
+    policy may stand where no noise gets it away from; 0: it stays to the end."""
     identical: bool = True
     """The tries of a group start from the same state; otherwise each from one of its own."""
     curriculum: bool = True
@@ -89,6 +92,8 @@ class ImproveConfig:
             raise InputError(
                 f"onward {self.onward}: choose from 0 to the number of groups, {self.groups}"
             )
+        if self.stuck < 0:
+            raise InputError(f"stuck {self.stuck}: choose 0 (never) or a number of windows")
         if self.onward and not (self.window_s and self.identical):
             raise InputError(
                 f"onward {self.onward} with window_s {self.window_s} and identical {self.identical}: only "

@@ -24,7 +24,9 @@ class Walk(NamedTuple):
     states: dict[str, Any]
     """The arrays of their snapshots."""
     going: Bool[np.ndarray, " onward"]
-    """The episode is not over."""
+    """They go on from there, and do not begin anew."""
+    vain: Int[np.ndarray, " onward"]
+    """Windows in a row without success."""
 
 
 class StartsState(NamedTuple):
@@ -69,7 +71,9 @@ class Starts:
             few = len(self._moments) < len(rows)
             picked = rng.choice(len(self._moments), len(rows), replace=few)
             self._env.restore(self._moments[picked], rows)
-        walk = Walk(_arrays(self._env.take(rows)), np.full(len(rows), walks))
+        walk = Walk(
+            _arrays(self._env.take(rows)), np.full(len(rows), walks), np.zeros(len(rows), int)
+        )
         return StartsState(self._pool.begin(), walk)
 
     def choose(
@@ -132,7 +136,10 @@ class Starts:
         tries = won[:cut].reshape(len(known), cut // max(1, len(known)))
         pool = self._pool.learn(state.pool, choice.state[known], tries[known], fresh, won[cut:])
         rows = self._first_tries
-        return StartsState(pool, Walk(_arrays(self._env.take(rows)), ~ended[rows]))
+        vain = np.where(tries[: len(rows)].any(axis=1), 0, state.walk.vain + 1)
+        going = ~ended[rows] & ((vain < self._config.stuck) | (self._config.stuck == 0))
+        walk = Walk(_arrays(self._env.take(rows)), going, np.where(going, vain, 0))
+        return StartsState(pool, walk)
 
     def phases(self, choice: Choice) -> Float[np.ndarray, " groups"]:
         """When in an episode the chosen states were kept; 0 for others."""

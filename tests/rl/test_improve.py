@@ -285,21 +285,24 @@ def test_rollouts_may_end_before_their_episode(bench: Bench, tmp_path: Path):
     assert env.done.all()
 
 
+@pytest.mark.parametrize("stuck", [0, 2])
 def test_groups_may_walk_through_whole_episodes(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: int
 ):
-    """Each starts where the first try of its own ended, to the bit, or anew, as nothing else did."""
+    """Each starts where the first try of its own ended, to the bit, or anew, when that is over or stuck."""
     window = bench.policy.executor.execute
     config = replace(
         CONFIG,
         iterations=8,
         onward=1,
+        stuck=stuck,
         window_s=window * bench.env.task.control_dt_s,
         judge_every=8,
         goal=1.0,
     )
     starts: list[Snapshot] = []
     ends: list[tuple[Snapshot, bool]] = []
+    vain: list[int] = []
     fork, rolled = bench.env.fork, improve.rollout
 
     def watched_fork(stack: Snapshot, **options: Any) -> Any:
@@ -309,7 +312,11 @@ def test_groups_may_walk_through_whole_episodes(
     def watched_rollout(env: BatchEnv, *args: Any, **options: Any) -> Outcomes:
         outcomes = rolled(env, *args, **options)
         if options["steps"]:
-            ends.append((env.take(np.arange(1)), bool(outcomes.ended[0])))
+            won = outcomes.success[: config.tries].any()
+            vain.append(0 if won else (vain or [0])[-1] + 1)
+            over = bool(outcomes.ended[0]) or 0 < stuck == vain[-1]
+            vain[-1] *= not over
+            ends.append((env.take(np.arange(1)), over))
         return outcomes
 
     monkeypatch.setattr(bench.env, "fork", watched_fork)
@@ -408,6 +415,7 @@ def test_a_loss_that_is_no_number_stops_it_at_the_last_good_state(bench: Bench, 
         ({"reward": "progress", "advantage": "gae"}, "advantage gae"),
         ({"window_s": -1.0}, r"window_s -1\.0"),
         ({"onward": 25}, r"onward 25: choose from 0 to the number of groups, 24"),
+        ({"stuck": -1}, r"stuck -1: choose 0"),
         ({"onward": 2}, r"onward 2 with window_s 0\.0"),
         ({"onward": 2, "window_s": 1.0, "identical": False}, "identical False"),
         ({"window_s": 2.0, "advantage": "gae"}, r"window_s 2\.0 with advantage gae"),
