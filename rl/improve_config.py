@@ -36,8 +36,8 @@ class ImproveConfig:
     """Of the groups, as many walk through whole episodes, window by window: each starts where a try of its
     own ended, and at a new start of the task when the episode is over. Those states are the policy's own."""
     stuck: int = 0
-    """Windows in a row in which none of its tries succeeds, after which a group that goes on begins anew, too: a
-    policy may stand where no noise gets it away from; 0: it stays to the end."""
+    """Windows in a row in which none of its tries succeeds, after which a group that goes on begins anew,
+    too: a policy may stand where no noise gets it away from; 0: it stays to the end."""
     identical: bool = True
     """The tries of a group start from the same state; otherwise each from one of its own."""
     curriculum: bool = True
