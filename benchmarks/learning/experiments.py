@@ -79,8 +79,8 @@ def improve_of(task: str) -> ImproveConfig:
     if task == "tidy":
         # Whole episodes are long, and hardly ever a success; each thing is a success of its own.
         rows = {"groups": 32, "tries": 16, "fresh": 0, "places": 0, "judge_episodes": 128}
-        walk = {"onward": 32, "stuck": 1, "reward": "progress", "window_s": 8.0}
-        return quieter(0.1, 7e-5, iterations=90, judge_every=15, **rows, **walk)
+        walk = {"onward": 32, "reward": "progress", "window_s": 8.0}
+        return quieter(0.1, 7e-5, iterations=120, **rows, **walk)
     return quieter(0.07, 5e-5, iterations=40) if task == "hand_over" else IMPROVE
 
 
