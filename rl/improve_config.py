@@ -92,12 +92,15 @@ class ImproveConfig:
             raise InputError(
                 f"onward {self.onward}: choose from 0 to the number of groups, {self.groups}"
             )
-        if self.stuck < 0:
-            raise InputError(f"stuck {self.stuck}: choose 0 (never) or a number of windows")
+        if self.stuck < 0 or (self.stuck and not self.onward):
+            raise InputError(
+                f"stuck {self.stuck} with onward {self.onward}: choose 0 (never), or a number of windows for "
+                "groups that go on"
+            )
         if self.onward and not (self.window_s and self.identical):
             raise InputError(
                 f"onward {self.onward} with window_s {self.window_s} and identical {self.identical}: only "
-                "what ends before its episode can go on, from one state; choose a window_s above 0, identical"
+                "what ends before its episode can go on, from one state; choose window_s > 0 and identical"
             )
         if not self.groups * self.tries + self.fresh:
             raise InputError("groups 0 and fresh 0: nothing would be tried; choose more of either")

@@ -38,7 +38,7 @@ def test_a_hand_is_where_the_engine_has_it(name: str):
 
 
 def test_things_move_as_hands_see_them():
-    """Along a hand's own axes, in both units, to the end of each; and by nothing with the hand itself."""
+    """Along a hand's own axes, in both units, to the end of each."""
     arms = arms_of(load_workcell("aloha"))
     joints = np.random.default_rng(1).uniform(-0.5, 0.5, (4, 12)).astype(np.float32)
     frames = [hand(arm, jnp.asarray(joints[:, 6 * i :][:, :6])) for i, arm in enumerate(arms)]
