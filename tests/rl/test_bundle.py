@@ -95,7 +95,7 @@ def test_attention_to_things_is_exported(random_params, tmp_path: Path):
     params = random_params(policy)
     robot = Runner(export(policy, params, task, "tidy", tmp_path / "bundle", {}))
     large = np.abs(robot.chunks(seen(policy, 50), np.zeros((50, policy.noise_size)))).max()
-    # Metres are rounded to 1e-7, and seen from a hand in units of 0.02: either is 7e-6 off what float64 gives.
+    # Metres are rounded, and told in units of 0.02: either is 7e-6 off what float64 gives.
     off = largest_difference(policy, params, robot, seen(policy, 50), jax.random.key(1))
     assert off < 2e-5 * large
 
