@@ -43,8 +43,6 @@ FAR_M = 0.34
 LEAVING_M, NARROW_M = 0.10, 0.02
 """A hand that is so far from the middle, in x, lets the other one come over the tray; so far outside of
 the tray it needs the same permission."""
-NEAR_M, PATIENCE = 0.003, 8
-"""The hand is where it should be within this; it waits for so many looks at most."""
 SLOTS_X_M = (0.0525, 0.04, 0.065, 0.025, 0.01)
 SLOTS_Y_M = (
     0.105,
@@ -162,7 +160,6 @@ class _Work:
         hover = self._pose([*site[:2], top + HOVER_M], yaw, high)
         wide = self._opening(grasp.width_m + 2 * grasp.room_m)
         yield self._move([high, hover], self._seconds(high) + 0.3, wide)
-        yield from self._settle([*site[:2], top + HOVER_M])
         # Slowly, for joints lag differently, and slower after a failure. Nobody pushes on after a bump.
         slower = 0.1 * self.tries[thing.name]
         for height in sorted({max(site[2], top - FEEL_M), site[2]}, reverse=True):
@@ -171,8 +168,6 @@ class _Work:
             if self._site()[2] > height + BUMP_M:
                 yield self._move(hover, 0.4)
                 return False
-        yield Move(0.5 * self.row.pause())
-        yield from self._settle(site)
         yield self._move(None, 0.35, self._opening(grasp.width_m - 2 * SQUEEZE_M))
         yield self._move(self._pose(site + [0, 0, LIFT_M], yaw, hover), 0.5)
         return bool(np.linalg.norm(self._offset(thing)) < HELD_M)
@@ -187,9 +182,7 @@ class _Work:
         x, y = slot - held[:2]
         over = self._pose([x, y, low + LIFT_M], yaw)
         yield self._move(over, self._seconds(over))
-        yield from self._settle([x, y, low + LIFT_M])
         yield self._move(self._pose([x, y, low], yaw, over), 0.5)
-        yield Move(0.3 * self.row.pause())
         yield self._move(None, 0.25, self._opening(grasp.width_m + OPEN_M))
         yield self._move(over, 0.4)
 
@@ -309,13 +302,6 @@ class _Work:
     def _leave(self) -> None:
         if self.board.over_tray == self.hand.side:
             self.board.over_tray = None
-
-    def _settle(self, position: Any) -> Iterator[Move]:
-        """Look until the hand is where it should be: it sags at first."""
-        for _ in range(PATIENCE):
-            if np.linalg.norm(self._site() - np.asarray(position)) < NEAR_M:
-                return
-            yield Move(0.06)
 
     def _move(
         self, pose: Pose | list[Pose] | None, seconds: float, opening: float | None = None
