@@ -65,6 +65,10 @@ class Tidy(Task):
     """In the tray: the thing's origin at most this high above the floor of the tray."""
     clear_m: float = 0.11
     """Out of hand: no forearm's and no hand's middle line nearer to the thing's origin than this."""
+    lifted_m: float = 0.03
+    """Lifted: this much higher than it rests on the table, and not further than `held_m` from a gripper."""
+    held_m: float = 0.06
+    """See there."""
     still_m: float = 0.002
     """At rest: nothing moves further than this."""
     hold_s: float = 0.5
@@ -86,7 +90,7 @@ class Tidy(Task):
         check_within(self, ["wall_m"], 0.01, 0.06)
         check_within(self, ["start_x_m"], 0.0, 0.31)
         check_within(self, ["start_y_m"], -0.21, 0.19)
-        check_positive(self, ["height_m", "clear_m", "still_m", "hold_s"])
+        check_positive(self, ["height_m", "clear_m", "lifted_m", "held_m", "still_m", "hold_s"])
         for half, low, high in zip(self.tray_half_m, (0.08, 0.12), (0.15, 0.17), strict=True):
             if not low <= half <= high:
                 raise InputError(
@@ -199,15 +203,12 @@ class Tidy(Task):
     def placed(self, view: View) -> Bool[Array, " things"]:
         """Which things are in the tray and out of hand."""
         at = self._positions(view)
-        from_middle = jnp.abs(at[:, :2] - jnp.array([0, self.tray_y_m]))
-        inside = jnp.all(from_middle <= jnp.array(self.tray_half_m), axis=1)
-        low = (at[:, 2] > TABLE_TOP_M) & (at[:, 2] <= self.floor_m + self.height_m)
         away = jnp.ones(self.objects, bool)
         for side in SIDES:
             elbow, wrist = (view.body_pos[f"{side}/{link}"] for link in LINKS)
             for start, end in ((elbow, wrist), (wrist, view.site_pos[f"{side}/gripper"])):
                 away &= _distance(at, start, end) >= self.clear_m
-        return inside & low & away
+        return self._inside(view) & away
 
     def observe(self, view: View, carry: TidyCarry) -> dict[str, Array]:
         """What is not there is seen as lying placed at the origin."""
@@ -229,6 +230,7 @@ class Tidy(Task):
 
     def reward(self, view: View, carry: TidyCarry) -> dict[str, Array]:
         return {
+            "lifted": jnp.sum((self._inside(view) | self._lifted(view)) * 1.0),
             "placed": jnp.sum(self.placed(view) * 1.0),
             "tidy": self.success(view, carry) * 1.0,
         }
@@ -242,6 +244,21 @@ class Tidy(Task):
 
     def failure(self, view: View, carry: TidyCarry) -> Bool[Array, ""]:
         return jnp.any(self._positions(view)[:, 2] < self.low_m)
+
+    def _inside(self, view: View) -> Bool[Array, " things"]:
+        """Which things are in the tray, in a hand or not."""
+        at = self._positions(view)
+        from_middle = jnp.abs(at[:, :2] - jnp.array([0, self.tray_y_m]))
+        low = (at[:, 2] > TABLE_TOP_M) & (at[:, 2] <= self.floor_m + self.height_m)
+        return jnp.all(from_middle <= jnp.array(self.tray_half_m), axis=1) & low
+
+    def _lifted(self, view: View) -> Bool[Array, " things"]:
+        """Which things are up in a hand."""
+        at = self._positions(view)
+        rest = TABLE_TOP_M + jnp.array([thing.rest_m for thing in self.things])
+        hands = jnp.stack([view.site_pos[f"{side}/gripper"] for side in SIDES])
+        near = jnp.linalg.norm(at[:, None] - hands, axis=2) <= self.held_m
+        return (at[:, 2] > rest + self.lifted_m) & near.any(axis=1)
 
     def _positions(self, view: View) -> Float[Array, "things 3"]:
         return jnp.stack([view.body_pos[thing.name] for thing in self.things])

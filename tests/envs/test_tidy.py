@@ -69,7 +69,7 @@ def test_everything_at_rest_in_the_tray_is_success(scene: Scene):
     assert heard[-1]["terminated"]
     # From the first or the second step on.
     assert HOLD <= len(heard) <= HOLD + 2
-    assert [step["reward"] for step in heard] == [8.0] * (len(heard) - 1) + [9.0]
+    assert [step["reward"] for step in heard] == [16.0] * (len(heard) - 1) + [17.0]
 
 
 @pytest.mark.parametrize("name", ["ball", "lid"])
@@ -77,7 +77,7 @@ def test_one_beside_the_tray_is_not(env: BatchEnv, scene: Scene, name: str):
     scene.place(name, beside_the_tray(THING[name]))
     heard = list(scene.play(steps=2 * HOLD))
     assert successes(heard) == 0
-    assert heard[-1]["reward"] == 7
+    assert heard[-1]["reward"] == 14
     info = env.step(env.control.home[None].repeat(2, 0))[-1]
     np.testing.assert_allclose(info["placed"], 7 / 8)
 
@@ -93,7 +93,7 @@ def test_one_on_top_of_another_is_not(scene: Scene):
     heard = list(scene.play(steps=2 * HOLD))
     assert heard[-1]["at"]["matchbox"][2] > 0.05
     assert successes(heard) == 0
-    assert heard[-1]["reward"] == 7
+    assert heard[-1]["reward"] == 14
 
 
 def test_held_low_in_the_tray_is_not(scene: Scene):
@@ -103,6 +103,16 @@ def test_held_low_in_the_tray_is_not(scene: Scene):
     floor_m = TASK.floor_m + THING["block"].rest_m
     assert floor_m - 0.002 < heard[-1]["at"]["block"][2] < TASK.floor_m + TASK.height_m
     assert successes(heard) == 0
+
+
+def test_what_is_lifted_counts_before_it_is_placed(scene: Scene):
+    rewards = []
+    for height_m in (0.02, 0.08):
+        scene.place("block", beside_the_tray(THING["block"]))
+        scene.reach("right", 0.17, height_m, DOWN, 0.0275)
+        scene.place("block", scene.tips("right") - [0, 0, 0.015])
+        rewards.append(list(scene.play(closing=("right",), steps=4))[-1]["reward"])
+    assert rewards == [14, 15]
 
 
 def test_between_open_fingers_in_the_tray_is_not(scene: Scene):
