@@ -1,8 +1,9 @@
 """The updater that all improvement shares: a clipped likelihood ratio, whatever the policy and the advantage.
 
-Clipping: Schulman et al., 2017; more room upwards than downwards: DAPO, Yu et al., 2025. The ratio is clipped
-for each independent choice behind a chunk: over a whole chunk of hundreds of choices it would be clipped
-almost everywhere.
+Clipping: Schulman et al., 2017; more room upwards than downwards: DAPO, Yu et al., 2025; and an end to what a
+bad choice that has become likely can do: dual clip, Ye et al., 2020. The ratio is clipped for each
+independent choice behind a chunk: over a whole chunk of hundreds of choices it would be clipped almost
+everywhere.
 """
 
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ class SurrogateConfig:
     """The likelihood ratio counts down to 1 - this."""
     clip_high: float = 0.28
     """The likelihood ratio counts up to 1 + this."""
+    clip_far: float = 3.0
+    """Of what turned out badly it counts up to this: one decision in a strange state (a thing on its side)
+    could outweigh all others."""
     gradient_norm: float = 0.5
     """Longer gradients are shortened to this."""
     average: float = 0.8
@@ -42,10 +46,10 @@ class SurrogateConfig:
         check_positive(self, ("learning_rate", "passes", "minibatch", "gradient_norm"))
         if not 0 <= self.average < 1:
             raise InputError(f"average {self.average}: choose from 0 up to, not including, 1")
-        if not (0 < self.clip_low < 1 and self.clip_high > 0):
+        if not (0 < self.clip_low < 1 and 0 < self.clip_high < self.clip_far - 1):
             raise InputError(
-                f"clip_low {self.clip_low} and clip_high {self.clip_high}: "
-                "choose 0 < clip_low < 1 and clip_high > 0"
+                f"clip_low {self.clip_low}, clip_high {self.clip_high} and clip_far {self.clip_far}: "
+                "choose 0 < clip_low < 1, clip_high > 0 and clip_far > 1 + clip_high"
             )
 
 
@@ -141,7 +145,8 @@ class Surrogate:
 
         def loss(net: Any) -> tuple[Array, Array]:
             moved = self._log_probs(net, part) - old
-            ratio = jnp.exp(moved)
+            # Before the exponential, whose gradient need not be finite.
+            ratio = jnp.exp(jnp.minimum(moved, np.log(config.clip_far)))
             clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
             advantage = part.advantage.reshape(-1, *[1] * (ratio.ndim - 1))
             gain = jnp.minimum(ratio * advantage, clipped * advantage)

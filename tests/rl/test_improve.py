@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from regrasp.rl.improve_config import ImproveConfig
 from regrasp.rl.policies import Noise, Params, Policy
 from regrasp.rl.rollout import Outcomes
 from regrasp.rl.stats import wilson
-from regrasp.rl.surrogate import Surrogate, SurrogateConfig
+from regrasp.rl.surrogate import Decisions, Surrogate, SurrogateConfig
 
 CONFIG = ImproveConfig(
     iterations=2,
@@ -234,6 +235,24 @@ def test_it_stops_once_its_goal_is_reached(
     assert (tmp_path / "params.npz").exists()
 
 
+@pytest.mark.parametrize(("likelier", "moves"), [(0.0, True), (5.0, False), (1e4, False)])
+def test_a_bad_choice_that_has_become_likely_does_not_outweigh_all_others(
+    bench: Bench, likelier: float, moves: bool
+):
+    surrogate = Surrogate(bench.policy, bench.params, CONFIG.noise, CONFIG.update)
+    weights = surrogate.start(bench.params["net"])
+    obs = jnp.zeros((4, bench.policy.obs_size))
+    keys = jax.random.split(jax.random.key(0), len(obs))
+    explore = jax.vmap(partial(bench.policy.explore, noise=CONFIG.noise), (None, 0, 0))
+    trace = explore(bench.params, obs, keys)[1]
+    data = Decisions(np.asarray(obs), trace, np.full(len(obs), -1, np.float32))
+    old = surrogate._old(weights.net, data) - np.float32(likelier)
+    after, _, sound = surrogate._step(weights, data, old, np.float32(1))
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), after.net, weights.net)
+    assert sound
+    assert any(jax.tree.leaves(changed)) == moves
+
+
 def test_the_average_follows_the_weights(bench: Bench):
     """It is what is judged and kept; without averaging, the weights themselves are."""
     smooth = bench.improver()
@@ -434,6 +453,7 @@ def test_bad_settings_are_refused(changes: dict, says: str):
         (lambda: SurrogateConfig(learning_rate=float("nan")), "learning_rate nan"),
         (lambda: SurrogateConfig(clip_low=1.0), "clip_low 1"),
         (lambda: SurrogateConfig(average=1.0), "average 1"),
+        (lambda: SurrogateConfig(clip_far=1.2), r"clip_far 1\.2.*clip_far > 1 \+ clip_high"),
     ],
 )
 def test_bad_settings_of_exploring_and_updating_are_refused(call, says: str):
