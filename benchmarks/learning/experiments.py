@@ -63,7 +63,7 @@ class Experiment:
 
 def demos_of(task: str) -> DemonstrateConfig:
     """How many demonstrations of a task there are: a peg is hard to follow, and eight things are many."""
-    return replace(DEMOS, episodes={"peg_insertion": 500, "tidy": 600}.get(task, DEMOS.episodes))
+    return replace(DEMOS, episodes={"peg_insertion": 500, "tidy": 1200}.get(task, DEMOS.episodes))
 
 
 def improve_of(task: str) -> ImproveConfig:
@@ -78,9 +78,11 @@ def improve_of(task: str) -> ImproveConfig:
         return quieter(0.1, 7e-5, iterations=90, noisy=True)
     if task == "tidy":
         # Whole episodes are long, and hardly ever a success; each thing is a success of its own.
-        rows = {"groups": 32, "tries": 16, "fresh": 0, "places": 0, "judge_episodes": 128}
-        walk = {"onward": 32, "reward": "progress", "window_s": 8.0}
-        return quieter(0.1, 7e-5, iterations=120, **rows, **walk)
+        rows = {"groups": 32, "tries": 16, "fresh": 0, "places": 0}
+        walk = {"onward": 32, "stuck": 1, "reward": "progress", "window_s": 4.0}
+        judged = {"iterations": 250, "judge_every": 25, "judge_episodes": 128, "noisy": True}
+        slow = quieter(0.1, 1.5e-4, **rows, **walk, **judged)
+        return replace(slow, update=replace(slow.update, passes=3))
     return quieter(0.07, 5e-5, iterations=40) if task == "hand_over" else IMPROVE
 
 

@@ -26,6 +26,8 @@ HOVER_M, LIFT_M = 0.008, 0.065
 """It stops this far above the top of a thing, to aim, and carries a thing this high."""
 FEEL_M, BUMP_M = 0.006, 0.007
 """On its way down it makes sure, this far below the top, that it is not this much too high: on something."""
+TRAIL_S = 0.1
+"""A hand trails what it is told by so much: before that it is not where it is to close."""
 HELD_M = 0.06
 """What is nearer to the gripper site than this after lifting is in the hand."""
 TURN_M = 0.004
@@ -168,6 +170,7 @@ class _Work:
             if self._site()[2] > height + BUMP_M:
                 yield self._move(hover, 0.4)
                 return False
+        yield Move(TRAIL_S)
         yield self._move(None, 0.35, self._opening(grasp.width_m - 2 * SQUEEZE_M))
         yield self._move(self._pose(site + [0, 0, LIFT_M], yaw, hover), 0.5)
         return bool(np.linalg.norm(self._offset(thing)) < HELD_M)
