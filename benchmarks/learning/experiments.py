@@ -80,9 +80,9 @@ def improve_of(task: str) -> ImproveConfig:
         # Whole episodes are long, and hardly ever a success; each thing is a success of its own.
         rows = {"groups": 32, "tries": 16, "fresh": 0, "places": 0}
         walk = {"onward": 32, "stuck": 1, "reward": "progress", "window_s": 4.0}
-        judged = {"iterations": 250, "judge_every": 25, "judge_episodes": 128, "noisy": True}
-        slow = quieter(0.1, 1.5e-4, **rows, **walk, **judged)
-        return replace(slow, update=replace(slow.update, passes=3))
+        judged = {"iterations": 150, "judge_every": 15, "judge_episodes": 128, "noisy": True}
+        slow = quieter(0.1, 5e-5, **rows, **walk, **judged)
+        return replace(slow, update=replace(slow.update, average=0.9))
     return quieter(0.07, 5e-5, iterations=40) if task == "hand_over" else IMPROVE
 
 

@@ -26,9 +26,10 @@ JOINT_POS, LAST_COMMAND = "joint_pos", "target"
 """The observation terms that are the measured joints of the arms and the last command."""
 STD_FLOOR = 1e-3
 """Added to standard deviations: what never changes is not blown up."""
-FURTHEST_STD = 10.0
+FURTHEST_STD = 4.0
 """What is seen further than this from its mean counts as this far: what hardly changes in demonstrations (a
-thing that never tips over) would drown all else once it does."""
+thing that never tips over) would drown all else once it does, and there an update that is small everywhere
+else would be large."""
 
 
 @dataclass(frozen=True)
