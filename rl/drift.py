@@ -20,6 +20,8 @@ from regrasp.rl.evaluate import ChunkPolicy, play_episodes
 
 STD_FLOOR = 1e-3
 """Added to standard deviations: what never changes is not blown up."""
+MOST = 300_000
+"""Demonstrated states that are compared with: of more, every second, third, ... one."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,9 @@ class Neighbours:
         """
         obs, _, index, _ = episodes.arrays()
         self._names = list(obs)
-        self.states = self.flat(obs)
-        self._episode = np.asarray(index)
+        thin = -(-len(index) // MOST)
+        self.states = self.flat(obs)[::thin]
+        self._episode = np.asarray(index)[::thin]
         if len(np.unique(self._episode)) < 2:
             raise InputError("1 demonstration: drift needs 2 or more")
         self._std = self.states.std(axis=0) + STD_FLOOR

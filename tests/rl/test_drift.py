@@ -42,6 +42,16 @@ def test_another_demonstration_is_further_than_ones_own(known: Neighbours, demos
     assert others.mean() > 0.01
 
 
+def test_of_many_states_some_of_every_demonstration_are_compared_with(
+    known: Neighbours, demos: Episodes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("regrasp.rl.drift.MOST", len(known.states) // 3)
+    fewer = Neighbours(demos)
+    assert len(fewer.states) <= len(known.states) / 3
+    assert set(fewer._episode) == set(known._episode)
+    assert (fewer.distance(known.states[:60]) >= known.distance(known.states[:60]) - 1e-2).all()
+
+
 def test_one_demonstration_has_no_others(demos: Episodes, monkeypatch: pytest.MonkeyPatch):
     obs, action, index, step = demos.arrays()
     monkeypatch.setattr(demos, "arrays", lambda: (obs, action, 0 * index, step))
