@@ -360,11 +360,13 @@ def test_an_impossible_road_is_refused(tmp_path: Path, task: str, seed: int):
 # ---- parts ----
 
 
-@pytest.mark.parametrize("every", [1, 16])
-def test_kept_moments_are_the_demonstrations_own(finished, monkeypatch, every: int):
+@pytest.mark.parametrize(("limit", "about"), [("KEPT", 1), ("KEPT", 16), ("MOST_KEPT", 40)])
+def test_kept_moments_are_the_demonstrations_own(finished, monkeypatch, limit: str, about: int):
     episodes = Episodes.open(finished.folder / "demos")
-    # As few are kept as chunks allow, but of few demonstrations more.
-    monkeypatch.setattr(road, "KEPT", int(sum(episodes.lengths)) // every)
+    # As few are kept as chunks allow, but of few demonstrations more, and of many fewer.
+    steps = int(sum(episodes.lengths))
+    monkeypatch.setattr(road, limit, steps // about)
+    every = steps // (steps // about)
     moments, phases = kept_moments(episodes, 16)
     counts = [-(-n // every) for n in episodes.lengths]
     assert len(moments) == len(phases) == sum(counts)

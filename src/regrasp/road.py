@@ -36,8 +36,8 @@ from regrasp.rl.retime import RetimeConfig, fastest, replays, retime
 Progress = Callable[[int, int, str], None]
 POLICIES = ("demonstrator", "clone", "improved")
 PHYSICS = ("nominal", "table")
-KEPT = 256
-"""States of demonstrations that groups start from, at least."""
+KEPT, MOST_KEPT = 256, 20_000
+"""States of demonstrations that groups start from, at least and at most: all of 1200 long ones take 13 GB."""
 TAKEN = "start.json"
 """In the folder of a clone that another run improved: how that came about."""
 TOLD = ("version", "config", "manner", "retimed", "generated", "recorded", "commands", "lacks")
@@ -503,13 +503,14 @@ def judge_bundle(
 def kept_moments(episodes: Episodes, every: int) -> tuple[Snapshot, np.ndarray]:
     """The demonstrations' states at every `every`-th step, and their phases (0 start, 1 end).
 
-    Of few demonstrations more are kept, until there are KEPT.
+    Of few demonstrations more are kept, until there are KEPT; of many fewer, about MOST_KEPT.
     """
-    every = min(every, max(1, int(np.sum(episodes.lengths)) // KEPT))
+    steps = int(np.sum(episodes.lengths))
+    every = max(min(every, max(1, steps // KEPT)), steps // MOST_KEPT)
     stacks, phases = [], []
     for number in range(len(episodes)):
         stack = episodes.snapshots(number)
-        steps = np.arange(0, len(stack), every)
-        stacks.append(stack[steps])
-        phases.append(steps / len(stack))
+        kept = np.arange(0, len(stack), every)
+        stacks.append(stack[kept])
+        phases.append(kept / len(stack))
     return Snapshot.concatenate(stacks), np.concatenate(phases)
