@@ -130,18 +130,9 @@ def _fit(
                 break
     else:
         return None
-    # A hand that comes down as wide open as there is room for need not aim as well, and learners do not.
-    widest = (OPEN_M - width) / 2
-    for wider in (widest, (widest + room) / 2):
-        points = np.concatenate([uv, own_uv])
-        if wider > room and _clearance(points, width, wider) > TIGHT_M:
-            room = wider
-            break
     at = np.array([*site[:2] + axes @ [middle, 0], site[2]])
     # Far from the middle things turn in the hand; a tip in a narrow gap may land on the neighbour.
-    cost = (
-        np.linalg.norm((at - pos)[:2]) + max(ROOMS_M[0] - room, 0) + 2 * max(WIDE_M - clearance, 0)
-    )
+    cost = np.linalg.norm((at - pos)[:2]) + (ROOMS_M[0] - room) + 2 * max(WIDE_M - clearance, 0)
     cost += 0.5 * width + 0.3 * max(site[2] + BELOW_M - pos[2], 0)
     return Grasp(at, float(np.arctan2(-across[0], across[1])), width, room, float(cost))
 

@@ -28,8 +28,6 @@ FEEL_M, BUMP_M = 0.006, 0.007
 """On its way down it makes sure, this far below the top, that it is not this much too high: on something."""
 TRAIL_S = 0.1
 """A hand trails what it is told by so much: before that it is not where it is to close."""
-HELD_M = 0.06
-"""What is nearer to the gripper site than this after lifting is in the hand."""
 TURN_M = 0.004
 """What a wrist turned by 1 rad costs: what is round can be taken from any side, and is taken from one."""
 CROWDED_M = 0.03
@@ -173,7 +171,7 @@ class _Work:
         yield Move(TRAIL_S)
         yield self._move(None, 0.35, self._opening(grasp.width_m - 2 * SQUEEZE_M))
         yield self._move(self._pose(site + [0, 0, LIFT_M], yaw, hover), 0.5)
-        return bool(np.linalg.norm(self._offset(thing)) < HELD_M)
+        return bool(np.linalg.norm(self._offset(thing)) <= self.task.held_m)
 
     def _put(self, thing: Thing, grasp: Grasp) -> Iterator[Move]:
         """The thing lies in the hand as it does now."""

@@ -29,7 +29,7 @@ STD_FLOOR = 1e-3
 FURTHEST_STD = 4.0
 """What is seen further than this from its mean counts as this far: what hardly changes in demonstrations (a
 thing that never tips over) would drown all else once it does, and there an update that is small everywhere
-else would be large."""
+else may be large."""
 
 
 @dataclass(frozen=True)
