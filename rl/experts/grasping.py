@@ -46,7 +46,7 @@ class Grasp(NamedTuple):
     width_m: float
     """Of what is between the tips."""
     room_m: float
-    """Between an open tip and what it takes."""
+    """Between an open tip and what it takes: all that there is, where nothing else is near."""
     cost_m: float
     """Low is good."""
 
@@ -134,6 +134,10 @@ def _fit(
     # Far from the middle things turn in the hand; a tip in a narrow gap may land on the neighbour.
     cost = np.linalg.norm((at - pos)[:2]) + (ROOMS_M[0] - room) + 2 * max(WIDE_M - clearance, 0)
     cost += 0.5 * width + 0.3 * max(site[2] + BELOW_M - pos[2], 0)
+    # How a thing is taken does not depend on it, but who aims badly is glad of all the room there is.
+    widest = (OPEN_M - width) / 2
+    if _clearance(uv, width, widest) > TIGHT_M and _clearance(own_uv, width, widest) > 0:
+        room = widest
     return Grasp(at, float(np.arctan2(-across[0], across[1])), width, room, float(cost))
 
 

@@ -30,6 +30,9 @@ TRAIL_S = 0.1
 """A hand trails what it is told by so much: before that it is not where it is to close."""
 TURN_M = 0.004
 """What a wrist turned by 1 rad costs: what is round can be taken from any side, and is taken from one."""
+NEAR = 0.4
+"""What it costs to take a thing further from the arm, per distance: of two ends that are alike it is always
+the same one, which can be foreseen."""
 CROWDED_M = 0.03
 """Where there is no room, things are let go this much higher."""
 DROP_M = 0.007
@@ -213,14 +216,17 @@ class _Work:
             if not ways:
                 continue
             tries = self.tries.get(thing.name, 0)
-            ways.sort(
-                key=lambda way: way.cost_m + TURN_M * abs(self._wrist(way.pos_m, way.yaw_rad)[1])
-            )
+            ways.sort(key=self._cost)
             grasp = ways[min(2 * tries, len(ways) - 1)]
             cost = 0.02 * tries - thing.reach_m
             if best is None or cost < best[0]:
                 best = cost, thing, grasp
         return best and best[1:]
+
+    def _cost(self, way: Grasp) -> float:
+        """Of a grasp, as this hand sees it: low is good."""
+        turn = abs(self._wrist(way.pos_m, way.yaw_rad)[1])
+        return way.cost_m + TURN_M * turn + NEAR * float(np.linalg.norm(way.pos_m[:2] - self._base))
 
     @cached_property
     def _walls(self) -> Float[np.ndarray, "n 3"]:
@@ -329,11 +335,15 @@ class _Work:
 
     def _wrist(self, position: Any, yaw: float) -> tuple[float, float]:
         """Where the arm points for that, and by how much its wrist is turned then (rad)."""
-        reach = self.hand.reach[self.hand.side]
-        base = np.array([0.469 * self.hand.sign, reach.place(reach.home)[0][1]])
-        way = (np.asarray(position)[:2] - base) * -self.hand.sign
+        way = (np.asarray(position)[:2] - self._base) * -self.hand.sign
         bearing = float(np.arctan2(way[1], way[0]))
         return bearing, (yaw - bearing + np.pi / 2) % np.pi - np.pi / 2
+
+    @cached_property
+    def _base(self) -> Float[np.ndarray, "2"]:
+        """Where the arm stands (m)."""
+        reach = self.hand.reach[self.hand.side]
+        return np.array([0.469 * self.hand.sign, reach.place(reach.home)[0][1]])
 
     def _folded(self) -> Float[np.ndarray, "6"]:
         return self.hand.reach[self.hand.side].home
