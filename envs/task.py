@@ -93,7 +93,11 @@ class Task(ABC):
 
     @abstractmethod
     def reward(self, view: View, carry: Carry) -> dict[str, Float[Array, ""]]:
-        """Raw reward terms; the environment's reward is their sum."""
+        """Raw reward terms; the environment's reward is their sum.
+
+        A term whose name ends in _left or _right is that arm's doing: whoever learns from progress gives the
+        other arm no part in it.
+        """
 
     def metrics(self, view: View, carry: Carry) -> dict[str, Float[Array, ""]]:
         """What else is worth reporting of a step, by name."""

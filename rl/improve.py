@@ -5,6 +5,9 @@ progress is asked for. A rollout's advantage is its reward against the others of
 a rollout shares it, and a clipped likelihood ratio bounds the step: see `advantage` and `surrogate`. Beside
 the groups, fresh starts are played once each: they show how the policy fares, put their states into the pool
 that groups are drawn from, and teach too, against the success to be expected there.
+
+Of progress more is known than of success: when it came about, and perhaps by which arm. There a decision has
+its part in what came after it alone, and what an arm does in all but the other one's doing.
 """
 
 import time
@@ -16,6 +19,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from regrasp.assets import SIDES
 from regrasp.envs import BatchEnv, Snapshot, episode_keys
 from regrasp.errors import InputError
 from regrasp.rl.advantage import gae, group_advantage, informative
@@ -42,6 +46,8 @@ class _Tried(NamedTuple):
 
     outcomes: Outcomes
     reward: Float[np.ndarray, " rows"]
+    to_go: Float[np.ndarray, "decisions rows arms"] | None
+    """Of progress: what came after each decision, without the other arm's doing."""
     obs: Float[np.ndarray, "decisions rows obs"]
     traces: Trace
     running: Bool[np.ndarray, "decisions rows"]
@@ -186,7 +192,7 @@ class Improver:
         outcomes, cut = tried.outcomes, config.rows - len(fresh.number)
         reward = tried.reward * (1 - config.time_cost * outcomes.steps / self._env.horizon)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 2))))
-        advantage, critic = self._advantage(tried, reward, cut, rng)
+        advantage, critic = self._advantages(tried, reward, cut, rng)
         weights, shift = self._learn(tried, advantage, rng)
         clock.append(time.perf_counter())
         won = reward > 0
@@ -223,21 +229,19 @@ class Improver:
             "cpu_s": round(time.process_time() - busy_s, 3),
         }
 
-    def _advantage(
+    def _advantages(
         self,
         tried: "_Tried",
         reward: Float[np.ndarray, " rows"],
         cut: int,
         rng: np.random.Generator,
-    ) -> tuple[Float[np.ndarray, "decisions rows"], CriticState | None]:
-        """Of every decision; and the critic, taught."""
+    ) -> tuple[Float[np.ndarray, "decisions rows arms"], CriticState | None]:
+        """Of every decision, for each arm or for both as one; and the critic, taught."""
         config, critic = self._config, self._state.critic
         if critic is None:
-            grouped = reward[:cut].reshape(-1, config.tries)
-            expected = reward[cut:].mean() if cut < len(reward) else 0.0
-            within = group_advantage(config.advantage, grouped).ravel()
-            one = np.concatenate([within, reward[cut:] - expected])
-            return np.broadcast_to(one, tried.running.shape), None
+            of = reward[None, :, None] if tried.to_go is None else tried.to_go
+            found = np.apply_along_axis(self._compared, 1, of, cut)
+            return np.broadcast_to(found, (*tried.running.shape, of.shape[2])), None
         last = tried.running & ~np.concatenate(
             [tried.running[1:], np.zeros_like(tried.running[:1])]
         )
@@ -248,14 +252,21 @@ class Improver:
         target = np.clip(found + value, 0, 1)[tried.running]
         critic = self._critic.fit(critic, tried.obs[tried.running], target, rng)
         spread = found[tried.running].std() + 1e-6
-        return found / spread, critic
+        return (found / spread)[..., None], critic
+
+    def _compared(self, reward: Float[np.ndarray, " rows"], cut: int) -> Float[np.ndarray, " rows"]:
+        """Rewards against those of the group, or, after the groups, against the mean of fresh starts."""
+        grouped = reward[:cut].reshape(-1, self._config.tries)
+        within = group_advantage(self._config.advantage, grouped).ravel()
+        expected = reward[cut:].mean() if cut < len(reward) else 0.0
+        return np.concatenate([within, reward[cut:] - expected])
 
     def _try_out(
         self, choice: Choice, fresh: Fresh, numbers: Int[np.ndarray, " rows"], key: Array
     ) -> "_Tried":
         """Roll out every group from its state, and every fresh start once."""
-        env, params = self._env, self._params(self._state.weights.net)
-        seen, traces, running = [], [], []
+        env, config, params = self._env, self._config, self._params(self._state.weights.net)
+        seen, traces, running, worth = [], [], [], []
         began, before_s = time.perf_counter(), env.engine_s
         start = self._starts.put(self._state.starts, choice, fresh, numbers, key)
         start_s, policy_s = time.perf_counter() - began, 0.0
@@ -269,14 +280,27 @@ class Improver:
             seen.append(np.asarray(flat))
             traces.append(jax.tree.map(np.asarray, trace))
             running.append(~env.done)
+            if config.reward == PROGRESS:
+                worth.append(self._worth())
             policy_s += time.perf_counter() - asked
             return np.asarray(chunks)
 
         outcomes, reward = self._rewarded(act, start, self._window)
         joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
         engine_s = env.engine_s - before_s
-        parts = (outcomes, reward, np.array(seen), joined, np.array(running))
+        to_go = None
+        if config.reward == PROGRESS:
+            to_go = np.where(outcomes.unstable[:, None], 0.0, self._worth() - np.array(worth))
+        parts = (outcomes, reward, to_go, np.array(seen), joined, np.array(running))
         return _Tried(*parts, start_s, policy_s, engine_s)
+
+    def _worth(self) -> Float[np.ndarray, "rows arms"]:
+        """What the task's reward is where the rows stand, for each arm."""
+        terms, whole = self._env.reward_terms(), np.zeros(self._env.num_envs)
+        others = [f"_{other}" for other in reversed(SIDES)]
+        return np.stack(
+            [sum((v for n, v in terms.items() if not n.endswith(o)), whole) for o in others], axis=1
+        )
 
     def _rewarded(
         self, act: ActChunk, obs: dict[str, np.ndarray], steps: int = 0
@@ -295,11 +319,11 @@ class Improver:
     def _learn(
         self,
         tried: "_Tried",
-        advantage: Float[np.ndarray, "decisions rows"],
+        advantage: Float[np.ndarray, "decisions rows arms"],
         rng: np.random.Generator,
     ) -> tuple[Weights, float]:
         """Policy-gradient steps on the decisions that have an advantage."""
-        keep = tried.running & (advantage != 0)
+        keep = tried.running & (advantage != 0).any(axis=2)
         if not keep.any():
             return self._state.weights, 0.0
         data = Decisions(

@@ -58,7 +58,8 @@ class Decisions(NamedTuple):
 
     obs: Float[np.ndarray, "n obs"]
     trace: Trace
-    advantage: Float[np.ndarray, " n"]
+    advantage: Float[np.ndarray, "n arms"]
+    """Of what each arm was told; or, one number, of all."""
 
 
 class Weights(NamedTuple):
@@ -148,7 +149,10 @@ class Surrogate:
             # Before the exponential, whose gradient need not be finite.
             ratio = jnp.exp(jnp.minimum(moved, np.log(config.clip_far)))
             clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
-            advantage = part.advantage.reshape(-1, *[1] * (ratio.ndim - 1))
+            # Choices come with actions fastest, and these arm by arm.
+            _, arms = part.advantage.shape
+            each = jnp.repeat(part.advantage, self._policy.action_size // arms, axis=1)
+            advantage = jnp.tile(each, (1, ratio.shape[1] // each.shape[1]))
             gain = jnp.minimum(ratio * advantage, clipped * advantage)
             shift = jnp.mean(jnp.sum(moved.reshape(len(moved), -1), axis=1) ** 2)
             return -jnp.mean(gain), shift

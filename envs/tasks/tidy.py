@@ -229,9 +229,13 @@ class Tidy(Task):
         }
 
     def reward(self, view: View, carry: TidyCarry) -> dict[str, Array]:
+        """What is taken up and put down on each side is the doing of the arm that stands there."""
+        right = self._positions(view)[:, 0] > 0
+        up, down = self._inside(view) | self._lifted(view), self.placed(view)
+        sides = {"left": ~right, "right": right}
         return {
-            "lifted": jnp.sum((self._inside(view) | self._lifted(view)) * 1.0),
-            "placed": jnp.sum(self.placed(view) * 1.0),
+            **{f"lifted_{side}": jnp.sum((up & here) * 1.0) for side, here in sides.items()},
+            **{f"placed_{side}": jnp.sum((down & here) * 1.0) for side, here in sides.items()},
             "tidy": self.success(view, carry) * 1.0,
         }
 

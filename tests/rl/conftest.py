@@ -79,6 +79,8 @@ class Nudge(TransferCube):
     """The environment's reward; an improver of success must not see it."""
     turned: float = 0.0
     """Reward for every radian that the waist is turned."""
+    doing: str = ""
+    """Ending of the reward's name: whose doing it is."""
 
     def success(self, view, carry):
         return view.joint_pos[0] > self.goal_rad
@@ -87,7 +89,7 @@ class Nudge(TransferCube):
         return {"turned_rad": view.joint_pos[0]}
 
     def reward(self, view, carry):
-        return {"prize": self.prize + self.turned * view.joint_pos[0]}
+        return {f"prize{self.doing}": self.prize + self.turned * view.joint_pos[0]}
 
 
 @pytest.fixture(scope="session")

@@ -245,7 +245,7 @@ def test_a_bad_choice_that_has_become_likely_does_not_outweigh_all_others(
     keys = jax.random.split(jax.random.key(0), len(obs))
     explore = jax.vmap(partial(bench.policy.explore, noise=CONFIG.noise), (None, 0, 0))
     trace = explore(bench.params, obs, keys)[1]
-    data = Decisions(np.asarray(obs), trace, np.full(len(obs), -1, np.float32))
+    data = Decisions(np.asarray(obs), trace, np.full((len(obs), 1), -1, np.float32))
     old = surrogate._old(weights.net, data) - np.float32(likelier)
     after, _, sound = surrogate._step(weights, data, old, np.float32(1))
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), after.net, weights.net)
@@ -292,6 +292,57 @@ def test_progress_may_be_the_reward(bench: Bench, nudge: Callable[..., BatchEnv]
     assert bits(params["net"]) != bits(bench.params["net"])
     rows = read_lines(tmp_path / "grows" / "metrics.jsonl")
     assert all(row["success"] == 0 and 0 < row["won"] < 1 for row in rows[1:])
+
+
+def tried_once(improver: Improver) -> tuple[Any, np.ndarray]:
+    """What one iteration's rollouts brought, and the advantages."""
+    found: list[Any] = []
+    learn = improver._learn
+    improver._learn = lambda tried, advantage, rng: (  # type: ignore[method-assign]
+        found.extend([tried, advantage]) or learn(tried, advantage, rng)
+    )
+    improver._iterate()
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("doing", ["", "_left", "_right"])
+def test_of_progress_everything_has_its_part_in_what_it_can_have_done(
+    bench: Bench, nudge: Callable[..., BatchEnv], doing: str
+):
+    """A decision in what comes after it, and an arm in all but what is the other one's doing."""
+    env = nudge(8, bench.policy.chunk, turned=1.0, goal_rad=9.0, doing=doing)
+    tried, advantage = tried_once(bench.improver(replace(CONFIG, reward="progress"), env))
+    whose = [doing != f"_{other}" for other in ("right", "left")]
+    decisions = len(tried.running)
+    assert decisions > 2
+    for arm, own in enumerate(whose):
+        np.testing.assert_allclose(tried.to_go[0, :, arm], tried.reward * own)
+        assert (np.ptp(tried.to_go[:, 0, arm]) > 0) == own
+        assert (advantage[:, :, arm] != 0).any() == own
+    rest = tried.to_go[decisions - 1, :6, whose.index(True)].reshape(2, 3)
+    others = (rest.sum(axis=1, keepdims=True) - rest) / 2
+    found = advantage[decisions - 1, :6, whose.index(True)].reshape(2, 3)
+    np.testing.assert_allclose(found, rest - others, atol=1e-12)
+
+
+def test_an_arm_that_had_no_part_is_taught_nothing(bench: Bench):
+    """What the other arm is told does not change, but by way of what both are told from."""
+    surrogate = Surrogate(bench.policy, bench.params, CONFIG.noise, CONFIG.update)
+    weights = surrogate.start(bench.params["net"])
+    obs = jnp.zeros((4, bench.policy.obs_size))
+    explore = jax.vmap(partial(bench.policy.explore, noise=CONFIG.noise), (None, 0, 0))
+    trace = explore(bench.params, obs, jax.random.split(jax.random.key(0), len(obs)))[1]
+    half = bench.policy.action_size // 2
+    for arm in range(2):
+        credit = np.zeros((4, 2), np.float32)
+        credit[:, arm] = [1, -1, 0.5, 2]
+        data = Decisions(np.asarray(obs), trace, credit)
+        old = surrogate._old(weights.net, data)
+        after, _, _ = surrogate._step(weights, data, old, np.float32(1))
+        moved = after.net["params"]["leave"]["bias"] - weights.net["params"]["leave"]["bias"]
+        moved = np.asarray(moved).reshape(bench.policy.knots, 2, half)
+        assert (moved[:, arm] != 0).all()
+        assert (moved[:, 1 - arm] == 0).all()
 
 
 def test_rollouts_may_end_before_their_episode(bench: Bench, tmp_path: Path):
