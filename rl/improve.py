@@ -155,7 +155,7 @@ class Improver:
                 metrics.append({**row, "wall_s": round(time.monotonic() - started, 2)})
                 events.add(0, metrics[0])
                 told, reached = self._told(rate, reward), rate.low >= config.goal
-            while self._state.iteration < config.iterations and not reached:
+            while self._state.iteration < config.iterations and not (reached or self._stale()):
                 try:
                     row = self._iterate()
                 except InputError:
@@ -178,6 +178,11 @@ class Improver:
         save_tree(folder / "params.npz", params)
         (folder / "checkpoint.npz").unlink(missing_ok=True)
         return params
+
+    def _stale(self) -> bool:
+        """Judgements have not been getting better for long enough."""
+        since = int(self._state.iteration - self._state.best.iteration)
+        return 0 < self._config.patience * self._config.judge_every <= since
 
     # ---- one iteration ----
 

@@ -69,6 +69,8 @@ class ImproveConfig:
     """Episodes of a judgement; the best is the one with the most reward."""
     goal: float = 1.0
     """Stop once a judgement's lower end of the 95 % interval reaches this."""
+    patience: int = 0
+    """Stop after so many judgements in a row of which none was the best so far; 0: never."""
     checkpoint_every: int = 5
     """Iterations between checkpoints."""
     seed: int = 0
@@ -92,6 +94,8 @@ class ImproveConfig:
             raise InputError(
                 f"onward {self.onward}: choose from 0 to the number of groups, {self.groups}"
             )
+        if self.patience < 0:
+            raise InputError(f"patience {self.patience}: choose 0 (never stop) or more judgements")
         if self.stuck < 0 or (self.stuck and not self.onward):
             raise InputError(
                 f"stuck {self.stuck} with onward {self.onward}: choose 0 (never), or a number of windows for "

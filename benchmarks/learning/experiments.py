@@ -86,7 +86,7 @@ def improve_of(task: str) -> ImproveConfig:
         # tried must show among all else that happens meanwhile: the noise is large, though it costs a tenth.
         rows = {"groups": 32, "tries": 16, "fresh": 0, "places": 0}
         walk = {"onward": 32, "stuck": 1, "reward": "progress", "window_s": 4.0}
-        judged = {"iterations": 240, "judge_every": 20, "judge_episodes": 128}
+        judged = {"iterations": 240, "judge_every": 20, "judge_episodes": 128, "patience": 2}
         return tuned(0.2, 4e-5, average=0.95, **rows, **walk, **judged)
     return tuned(0.07, 5e-5, iterations=40) if task == "hand_over" else IMPROVE
 

@@ -235,6 +235,25 @@ def test_it_stops_once_its_goal_is_reached(
     assert (tmp_path / "params.npz").exists()
 
 
+@pytest.mark.parametrize(("patience", "last"), [(0, 5), (1, 1), (2, 4)])
+def test_it_stops_when_it_has_not_got_better_for_long(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, last: int
+):
+    """Of judgements, those of iterations 0 and 2 are the best so far."""
+    judge = Improver._judge
+
+    def judged(self: Improver):
+        before = self._state.best
+        found = judge(self)
+        if int(self._state.iteration) not in (0, 2):
+            self._state = self._state._replace(best=before)
+        return found
+
+    monkeypatch.setattr(Improver, "_judge", judged)
+    bench.improver(replace(CONFIG, iterations=5, patience=patience)).run(tmp_path)
+    assert read_lines(tmp_path / "metrics.jsonl")[-1]["iteration"] == last
+
+
 @pytest.mark.parametrize(("likelier", "moves"), [(0.0, True), (5.0, False), (1e4, False)])
 def test_a_bad_choice_that_has_become_likely_does_not_outweigh_all_others(
     bench: Bench, likelier: float, moves: bool
@@ -480,6 +499,7 @@ def test_a_loss_that_is_no_number_stops_it_at_the_last_good_state(bench: Bench, 
         ({"groups": 0, "fresh": 0}, "nothing would be tried"),
         ({"advantage": "median"}, "'median'"),
         ({"goal": 0.0}, "goal 0"),
+        ({"patience": -1}, "patience -1"),
         ({"reward": "praise"}, "'praise'.*progress, success"),
         ({"reward": "progress", "time_cost": 0.3}, r"progress with time_cost 0\.3"),
         ({"reward": "progress", "advantage": "gae"}, "advantage gae"),
