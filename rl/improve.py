@@ -278,6 +278,8 @@ class Improver:
 
         def act(obs: dict[str, np.ndarray], decision: int) -> np.ndarray:
             nonlocal policy_s
+            if config.reward == PROGRESS:
+                worth.append(self._worth())
             asked = time.perf_counter()
             flat = self._flat(obs)
             keys = jax.random.split(jax.random.fold_in(key, decision + 1), env.num_envs)
@@ -285,8 +287,6 @@ class Improver:
             seen.append(np.asarray(flat))
             traces.append(jax.tree.map(np.asarray, trace))
             running.append(~env.done)
-            if config.reward == PROGRESS:
-                worth.append(self._worth())
             policy_s += time.perf_counter() - asked
             return np.asarray(chunks)
 
