@@ -7,6 +7,7 @@ Judged are 1000 episodes on a seed that nothing else uses, nominal and under the
 
 - clones: both families on all tasks; on transfer_cube against the delay of the policy, with their drift.
 - improved: every task's clone, improved.
+- deformable: a cable, cloned and improved, and played faster.
 - one: from a single demonstration.
 - speed: all ways to become faster than the demonstrations.
 - identity: groups of identical states beside different ones, a fixed set of starts, and a critic.
@@ -53,7 +54,7 @@ class Learning:
     """Run experiments, judge them, and draw what came out."""
 
     studies: tuple[str, ...] = ()
-    """Which; none: all. Choose from clones, improved, one, speed, identity, few."""
+    """Which; none: all. Choose from clones, improved, deformable, one, speed, identity, few."""
     only: tuple[str, ...] = ()
     """Experiments whose names contain one of these."""
     episodes: int = 1000
