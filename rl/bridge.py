@@ -1,18 +1,21 @@
 """Starts on the way from those that were demonstrated to the task's own.
 
 A policy that knows one demonstration fails wherever objects stand elsewhere or servos are softer, and where
-nothing ever works nothing is learned. A simulator can be put in between: a start of the task whose joints are
-moved towards where a demonstration began, and whose physics, timing and sensing towards those it had.
+nothing ever works nothing is learned. A simulator can be put in between: a start of the task whose objects
+are moved towards where a demonstration began, and whose physics, timing and sensing towards those it had.
 """
 
 from dataclasses import replace
 from typing import Any
 
-import mujoco
 import numpy as np
 from jaxtyping import Float, Float32, UInt32
 
 from regrasp.envs import BatchEnv, Snapshot
+from regrasp.envs.world import placed
+
+FREE = 7
+"""Positions of a free joint: no other has as many, and a flex has a multiple of three."""
 
 
 class Bridge:
@@ -21,17 +24,15 @@ class Bridge:
     def __init__(self, env: BatchEnv, shown: Snapshot):
         """With the first states of demonstrations."""
         self._env, self._first = env, shown
-        joints = [env.model.joint(name) for name in env.starts(np.zeros((1, 2), np.uint32))]
-        self._free = {j.name for j in joints if j.type[0] == mujoco.mjtJoint.mjJNT_FREE}
-        self._shown = {
-            j.name: shown.row[:, 1 + j.qposadr[0] :][:, : j.qpos0.size]  # Time stands first.
-            for j in joints
-        }
+        names = env.starts(np.zeros((1, 2), np.uint32))
+        positions = shown.row[:, 1:]  # Time stands first.
+        self._shown = {name: positions[:, placed(env.model, name)] for name in names}
+        self._free = {name for name, values in self._shown.items() if values.shape[1] == FREE}
 
     def starts(
         self, keys: UInt32[Any, "k 2"], share: Float[np.ndarray, " k"]
     ) -> dict[str, Float32[np.ndarray, "k _"]]:
-        """Joint positions of these episodes' starts, for `BatchEnv.begin`.
+        """Positions of these episodes' starts, for `BatchEnv.begin`.
 
         Args:
             keys: of the episodes.

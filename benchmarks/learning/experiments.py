@@ -248,7 +248,7 @@ def _few() -> list[Experiment]:
             clone=weak,
             improve=replace(one.improve or IMPROVE, noisy=True),
         )
-        for one in _identity()[:4]
+        for one in _identity()[:5]
     ]
 
 
