@@ -9,6 +9,9 @@
   than the one before. The largest ratio of two swings.
 - Drift: what lies on the table moves how far in a while.
 
+With --warp instead: how far MuJoCo Warp, from home and in float32, comes from the CPU engine in the scenes of
+the three tasks; the lump 200 times as heavy, so that it flows. On a CPU it compiles for minutes at first.
+
 At several resolutions and time steps; those of the tasks are marked. Not modelled, so not measured: stretch
 of the cable, weave (a cloth as stiff along as across the threads), hysteresis of bending, air.
 """
@@ -29,8 +32,10 @@ from benchmarks.common import Result, guarded, report
 from regrasp.assets.cable import Cable
 from regrasp.assets.cloth import Cloth
 from regrasp.assets.surroundings import TABLE_TOP_M
+from regrasp.envs import load_task
 from regrasp.envs.tasks.fold_towel import TOWEL
 from regrasp.envs.tasks.route_cable import CABLE
+from regrasp.envs.world import home_qpos
 from regrasp.errors import check_positive
 
 PEIRCE_RAD = np.radians(41.5)
@@ -42,6 +47,10 @@ HEIGHT_M, WIDE_M = 1.0, 0.08
 TIMESTEPS_S = (0.008, 0.004, 0.002)
 HOUSE_TIMESTEP_S = 0.004
 GRAVITY = 9.81
+WEIGHTS = {"press_dough": 200.0, "route_cable": 1.0, "fold_towel": 1.0}
+"""Scenes that MuJoCo Warp is tried on, and how many times their weight things have."""
+ENGINES = ("cpu", "warp")
+WARP_STEPS, WARP_CONTACTS, WARP_CONSTRAINTS = 50, 400, 2000
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Deformables:
     """For how long strips swing before they are measured."""
     rest_s: float = 10.0
     """For how long they lie on the table."""
+    warp: bool = False
+    """Compare the tasks' scenes on MuJoCo Warp with the CPU engine instead."""
     json: bool = False
     """Print one JSON list."""
 
@@ -185,8 +196,49 @@ def drift_m(thing: Cable | Cloth, timestep_s: float, seconds: float) -> float:
     return float(np.linalg.norm(data.flexvert_xpos - before, axis=1).max())
 
 
+def on_warp(task: str) -> list[Result]:
+    """From home, all targets at home: where the flex is, how fast it gets, and what it touches."""
+    import mujoco_warp
+    import warp
+
+    warp.config.log_level = warp.LOG_WARNING
+    found = load_task(task)
+    model = found.scene().compile()
+    model.opt.gravity[2] *= WEIGHTS[task]
+    data = mujoco.MjData(model)
+    data.qpos[:] = home_qpos(model, found.workcell())
+    mujoco.mj_forward(model, data)
+    data.ctrl[:] = data.actuator_length
+    theirs = mujoco_warp.put_model(model)
+    twin = mujoco_warp.put_data(
+        model, data, nworld=1, nconmax=WARP_CONTACTS, njmax=WARP_CONSTRAINTS
+    )
+    off_m, fastest, contacts = 0.0, np.zeros(2), np.zeros(2)
+    for _ in range(WARP_STEPS):
+        mujoco.mj_step(model, data)
+        mujoco_warp.step(theirs, twin)
+        off_m = max(off_m, np.abs(twin.flexvert_xpos.numpy()[0] - data.flexvert_xpos).max())
+        fastest = np.maximum(fastest, np.abs([data.qvel, twin.qvel.numpy()[0]]).max(axis=1))
+        contacts = np.maximum(contacts, [data.ncon, twin.nacon.numpy()[0]])
+    return [
+        Result(f"{task}_vertex_off", 1e3 * off_m, "mm", "lower"),
+        *(
+            Result(f"{task}_fastest_{e}", float(v), "m/s or rad/s", "lower")
+            for e, v in zip(ENGINES, fastest, strict=True)
+        ),
+        *(
+            Result(f"{task}_contacts_{e}", float(n), "1", "lower")
+            for e, n in zip(ENGINES, contacts, strict=True)
+        ),
+    ]
+
+
 def main() -> int:
     config = tyro.cli(Deformables, description=__doc__)
+    if config.warp:
+        found = [one for task in WEIGHTS for one in on_warp(task)]
+        report(found, title="on MuJoCo Warp", as_json=config.json)
+        return 0
     results: list[Result] = []
     table = Table(title="overhang by twice the bending length; 41.5 degrees are meant")
     for head in ("strip", "pieces", "time step", "angle", "swing on swing"):
