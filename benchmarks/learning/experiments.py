@@ -92,7 +92,7 @@ def improve_of(task: str) -> ImproveConfig:
         # A step of a cable costs twenty of a cube, so there are half as many tries. Progress would not do:
         # who never presses never drops it. Episodes are long, and a critic tells which part went wrong.
         rows = {"groups": 12, "tries": 16, "fresh": 64, "advantage": "gae", "noisy": True}
-        return tuned(0.1, 7e-5, **rows, iterations=45, judge_every=15, judge_episodes=256)
+        return tuned(0.15, 1.5e-4, **rows, iterations=30, judge_episodes=256)
     return tuned(0.07, 5e-5, iterations=40) if task == "hand_over" else IMPROVE
 
 
