@@ -9,8 +9,14 @@ from regrasp.rl.bundle import BUNDLES, load_bundle
 from regrasp.road import JudgeConfig, judge_bundle
 
 NAMES = sorted(path.parent.name for path in BUNDLES.glob("*/policy.json"))
-JUDGED = {"hand_over": 0.968, "lift_pot": 0.994, "peg_insertion": 0.938, "transfer_cube": 0.993}
-"""Success of 1000 randomised episodes on another seed; of 1000 of 1000 the lower end of the interval."""
+JUDGED = {
+    "hand_over": 0.968,
+    "lift_pot": 0.994,
+    "peg_insertion": 0.938,
+    "route_cable": 0.910,
+    "transfer_cube": 0.993,
+}
+"""Success of 1000 randomised episodes on another seed, of a cable 500."""
 PUT_AWAY, SPREAD = 0.409, 0.28
 """Of tidy, hardly ever a success: the share of the things in the tray, mean and standard deviation."""
 
