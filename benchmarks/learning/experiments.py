@@ -185,10 +185,20 @@ def _one() -> list[Experiment]:
     ]
 
 
+def _alone(config: ImproveConfig) -> ImproveConfig:
+    """As many tries, each from a start of the task of its own, and a critic (PPO)."""
+    return replace(config, advantage="gae", curriculum=False, groups=0, fresh=config.rows, places=0)
+
+
 def _speed() -> list[Experiment]:
     base = Experiment("", "transfer_cube")
     faster = replace(IMPROVE, speed=1.75)
     fastest = replace(IMPROVE, speed=1.9, time_cost=0.3, iterations=150)
+    critic = replace(
+        _alone(faster),
+        time_cost=0.4,
+        update=replace(IMPROVE.update, learning_rate=1e-4),
+    )
     paces = tuple(PlayConfig(speed=s, lag_ms=200.0) for s in (1.25, 1.5, 2.0))
     return [
         replace(base, name="speed-as-shown", plays=(PlayConfig(), *paces)),
@@ -204,6 +214,7 @@ def _speed() -> list[Experiment]:
             base, name="speed-faster-cost", improve=replace(faster, time_cost=0.3), plays=OFTEN
         ),
         replace(base, name="speed-fastest-cost", improve=fastest),
+        replace(base, name="speed-critic", improve=critic, plays=OFTEN),
         replace(
             base,
             name="speed-further",
@@ -217,13 +228,12 @@ def _speed() -> list[Experiment]:
 def _identity() -> list[Experiment]:
     """From one clone: what groups of identical states, and the choice of states, are worth."""
     short = replace(IMPROVE, iterations=40)
-    critic = replace(short, advantage="gae")
     variants = {
         "identical": short,
         "no-curriculum": replace(short, curriculum=False),
         "different-states": replace(short, identical=False),
-        "ppo": replace(critic, curriculum=False, groups=0, fresh=short.rows, places=0),
-        "critic": critic,
+        "ppo": _alone(short),
+        "critic": replace(short, advantage="gae"),
         "physics-across": replace(short, physics="try"),
         "residual": replace(short, residual=True),
     }
