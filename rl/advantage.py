@@ -46,15 +46,17 @@ def gae(
     reward: Float[np.ndarray, "decisions rows"],
     value: Float[np.ndarray, "decisions rows"],
     running: Bool[np.ndarray, "decisions rows"],
+    final: Float[np.ndarray, " rows"],
     discount: float,
     trace: float,
 ) -> Float[np.ndarray, "decisions rows"]:
-    """Generalised advantage estimation (Schulman et al., 2016), for episodes that have all ended.
+    """Generalised advantage estimation (Schulman et al., 2016).
 
     Args:
         reward: of each decision.
         value: the critic's, before each decision.
         running: whether the row still ran when the decision was taken; 0 elsewhere.
+        final: the critic's after the last decision; 0 for rows whose episode is over.
         discount: gamma, per decision.
         trace: lambda.
 
@@ -64,7 +66,7 @@ def gae(
     if not (0 <= discount <= 1 and 0 <= trace <= 1):
         raise InputError(f"discount {discount} and trace {trace}: choose 0 to 1")
     advantage = np.zeros_like(reward)
-    later, next_value = np.zeros(reward.shape[1]), np.zeros(reward.shape[1])
+    later, next_value = np.zeros(reward.shape[1]), final
     for t in range(len(reward) - 1, -1, -1):
         error = reward[t] + discount * next_value - value[t]
         later = np.where(running[t], error + discount * trace * later, 0.0)

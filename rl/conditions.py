@@ -32,8 +32,8 @@ def advantages(obs: Obs, episode: Index, chunk: int) -> Float[np.ndarray, " n"]:
     norm = {"obs_mean": obs.mean(0), "obs_std": obs.std(0) + 1e-3}
     critic = Critic(obs.shape[1], norm, CriticConfig(passes=20, minibatch=min(1024, len(obs))))
     state = critic.start(jax.random.key(0))
-    state = critic.fit(state, obs, share, np.random.default_rng(0))
-    value = critic.values(state, obs)
+    state = critic.fit(state, obs, share[:, None], np.random.default_rng(0))
+    value = critic.values(state, obs)[:, 0]
     after = np.minimum(np.arange(len(episode)) + chunk, last)
     gained = value - value[after]
     # Too little follows the last steps of an episode to compare them: they are as usual.

@@ -48,31 +48,41 @@ class CriticState(NamedTuple):
 
 
 class Critic:
-    """Values of observations, from 0 to 1: rewards are successes, less what they cost."""
+    """Values of observations: chances, from 0 to 1, or sums of rewards of any size."""
 
-    def __init__(self, obs_size: int, norm: Params, config: CriticConfig):
+    def __init__(
+        self,
+        obs_size: int,
+        norm: Params,
+        config: CriticConfig,
+        outputs: int = 1,
+        chance: bool = True,
+    ):
         """Compile.
 
         Args:
             obs_size: numbers in an observation.
             norm: `obs_mean` and `obs_std`.
             config: how.
+            outputs: how many values an observation has, such as one for each arm.
+            chance: they are from 0 to 1: successes, less what they cost.
         """
-        self._size, self._config = obs_size, config
+        self._size, self._config, self._chance = obs_size, config, chance
         self._mean, self._std = norm["obs_mean"], norm["obs_std"]
-        self._net = ValueNet(config.width, config.depth)
+        self._net = ValueNet(config.width, config.depth, outputs)
         self._optimizer = optax.adam(config.learning_rate)
         self._step = jax.jit(self._step_once)
-        self._value = jax.jit(lambda net, obs: nn.sigmoid(self._logit(net, obs)))
+        told = nn.sigmoid if chance else lambda raw: raw
+        self._value = jax.jit(lambda net, obs: told(self._raw(net, obs)))
 
     def start(self, key: Array) -> CriticState:
-        """Nothing known: every value is one half."""
+        """Nothing known: every chance is one half, every other value 0."""
         net = self._net.init(key, jnp.zeros(self._size))
         return CriticState(net, self._optimizer.init(net))
 
     def values(
         self, state: CriticState, obs: Float[np.ndarray, "... obs"]
-    ) -> Float[np.ndarray, "..."]:
+    ) -> Float[np.ndarray, "... outputs"]:
         """Of observations."""
         return np.asarray(self._value(state.net, obs))
 
@@ -80,10 +90,10 @@ class Critic:
         self,
         state: CriticState,
         obs: Float[np.ndarray, "n obs"],
-        target: Float[np.ndarray, " n"],
+        target: Float[np.ndarray, "n outputs"],
         rng: np.random.Generator,
     ) -> CriticState:
-        """Move the values of these observations towards their targets (0 to 1)."""
+        """Move the values of these observations towards their targets."""
         size = self._config.minibatch
         batches = max(1, len(obs) // size)
         for _ in range(self._config.passes):
@@ -92,24 +102,27 @@ class Critic:
                 state = self._step(state, obs[pick], target[pick].astype(np.float32))
         return state
 
-    def _logit(self, net: Any, obs: Array) -> Array:
-        return self._net.apply(net, (obs - self._mean) / self._std)[..., 0]  # type: ignore[index]
+    def _raw(self, net: Any, obs: Array) -> Array:
+        return self._net.apply(net, (obs - self._mean) / self._std)  # type: ignore[return-value]
 
     def _step_once(self, state: CriticState, obs: Array, target: Array) -> CriticState:
+        off = optax.sigmoid_binary_cross_entropy if self._chance else optax.l2_loss
+
         def loss(net: Any) -> Array:
-            return jnp.mean(optax.sigmoid_binary_cross_entropy(self._logit(net, obs), target))
+            return jnp.mean(off(self._raw(net, obs), target))
 
         updates, optimizer = self._optimizer.update(jax.grad(loss)(state.net), state.optimizer)
         return CriticState(optax.apply_updates(state.net, updates), optimizer)
 
 
 class ValueNet(nn.Module):
-    """From a normalised observation to the logit of its value."""
+    """From a normalised observation to its values, or, of chances, their logits."""
 
     width: int
     depth: int
+    outputs: int
 
     @nn.compact
     def __call__(self, obs: Array) -> Array:
         hidden = Residual(self.width, self.depth)(Encoder(self.width)(obs))
-        return nn.Dense(1, kernel_init=nn.initializers.zeros)(nn.silu(hidden))
+        return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(nn.silu(hidden))

@@ -46,11 +46,13 @@ class _Tried(NamedTuple):
 
     outcomes: Outcomes
     reward: Float[np.ndarray, " rows"]
-    to_go: Float[np.ndarray, "decisions rows arms"] | None
-    """Of progress: what came after each decision, without the other arm's doing."""
+    gained: Float[np.ndarray, "decisions rows arms"] | None
+    """Of progress: what each decision brought, without the other arm's doing."""
     obs: Float[np.ndarray, "decisions rows obs"]
     traces: Trace
     running: Bool[np.ndarray, "decisions rows"]
+    final_obs: Float[np.ndarray, "rows obs"]
+    """What is seen after the last decision."""
     start_s: float
     """Wall time spent on putting the rows where they start."""
     policy_s: float
@@ -117,7 +119,9 @@ class Improver:
         env.begin(episode_keys(config.seed, "train", 0, env.num_envs))
         self._starts = Starts(env, moments, phases, config)
         self._surrogate = Surrogate(policy, self._fixed, config.noise, config.update)
-        self._critic = Critic(policy.obs_size, params, config.critic)
+        chance = config.reward == SUCCESS
+        arms = 1 if chance else len(SIDES)
+        self._critic = Critic(policy.obs_size, params, config.critic, arms, chance)
         # Of its length a window is what fits in chunks: what goes on does so where a chunk is due.
         length = config.window_s / env.task.control_dt_s / policy.executor.execute
         self._window = int(np.ceil(length - 1e-6)) * policy.executor.execute
@@ -197,7 +201,7 @@ class Improver:
         outcomes, cut = tried.outcomes, config.rows - len(fresh.number)
         reward = tried.reward * (1 - config.time_cost * outcomes.steps / self._env.horizon)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 2))))
-        advantage, critic = self._advantages(tried, reward, cut, rng)
+        advantage, critic, explained = self._advantages(tried, reward, cut, rng)
         weights, shift = self._learn(tried, advantage, rng)
         clock.append(time.perf_counter())
         won = reward > 0
@@ -224,6 +228,7 @@ class Improver:
             else None,
             "start_rate": float(won[cut:].mean()) if len(fresh.number) else None,
             "start_steps": float(np.median(outcomes.steps[cut:])) if len(fresh.number) else None,
+            "explained": explained,
             "shift": shift,
             "unstable": int(outcomes.unstable.sum()),
             "start_s": round(tried.start_s, 3),
@@ -240,24 +245,38 @@ class Improver:
         reward: Float[np.ndarray, " rows"],
         cut: int,
         rng: np.random.Generator,
-    ) -> tuple[Float[np.ndarray, "decisions rows arms"], CriticState | None]:
-        """Of every decision, for each arm or for both as one; and the critic, taught."""
-        config, critic = self._config, self._state.critic
+    ) -> tuple[Float[np.ndarray, "decisions rows arms"], CriticState | None, float | None]:
+        """Of every decision, for each arm or for both as one.
+
+        Returns:
+            The advantages; the critic, taught; and the share of the variance of what it was taught that it
+            had foretold.
+        """
+        config, critic, running = self._config, self._state.critic, tried.running
         if critic is None:
-            of = reward[None, :, None] if tried.to_go is None else tried.to_go
+            of = reward[None, :, None]
+            if tried.gained is not None:
+                of = np.cumsum(tried.gained[::-1], axis=0)[::-1]
             found = np.apply_along_axis(self._compared, 1, of, cut)
-            return np.broadcast_to(found, (*tried.running.shape, of.shape[2])), None
-        last = tried.running & ~np.concatenate(
-            [tried.running[1:], np.zeros_like(tried.running[:1])]
+            return np.broadcast_to(found, (*running.shape, of.shape[2])), None, None
+        gained = tried.gained
+        if gained is None:
+            last = running & ~np.concatenate([running[1:], np.zeros_like(running[:1])])
+            gained = (last * reward)[..., None]
+        value = self._critic.values(critic, tried.obs) * running[..., None]
+        over = tried.outcomes.ended[:, None]
+        final = np.where(over, 0.0, self._critic.values(critic, tried.final_obs))
+        how = config.critic.discount, config.critic.trace
+        arms = range(value.shape[2])
+        found = np.stack(
+            [gae(gained[..., a], value[..., a], running, final[:, a], *how) for a in arms], axis=2
         )
-        value = self._critic.values(critic, tried.obs) * tried.running
-        found = gae(
-            last * reward, value, tried.running, config.critic.discount, config.critic.trace
-        )
-        target = np.clip(found + value, 0, 1)[tried.running]
-        critic = self._critic.fit(critic, tried.obs[tried.running], target, rng)
-        spread = found[tried.running].std() + 1e-6
-        return (found / spread)[..., None], critic
+        target = (found + value)[running]
+        if config.reward == SUCCESS:
+            target = np.clip(target, 0, 1)
+        critic = self._critic.fit(critic, tried.obs[running], target, rng)
+        explained = 1 - float((target - value[running]).var() / (target.var() + 1e-12))
+        return found / (found[running].std() + 1e-6), critic, explained
 
     def _compared(self, reward: Float[np.ndarray, " rows"], cut: int) -> Float[np.ndarray, " rows"]:
         """Rewards against those of the group, or, after the groups, against the mean of fresh starts."""
@@ -293,11 +312,13 @@ class Improver:
         outcomes, reward = self._rewarded(act, start, self._window)
         joined = jax.tree.map(lambda *parts: np.stack(parts), *traces)
         engine_s = env.engine_s - before_s
-        to_go = None
+        gained = None
         if config.reward == PROGRESS:
-            to_go = np.where(outcomes.unstable[:, None], 0.0, self._worth() - np.array(worth))
-        parts = (outcomes, reward, to_go, np.array(seen), joined, np.array(running))
-        return _Tried(*parts, start_s, policy_s, engine_s)
+            gained = np.diff([*worth, self._worth()], axis=0)
+            gained = np.where(outcomes.unstable[:, None], 0.0, gained)
+        parts = (outcomes, reward, gained, np.array(seen), joined, np.array(running))
+        final_obs = np.asarray(self._flat(env.observe()))
+        return _Tried(*parts, final_obs, start_s, policy_s, engine_s)
 
     def _worth(self) -> Float[np.ndarray, "rows arms"]:
         """What the task's reward is where the rows stand, for each arm."""

@@ -114,16 +114,10 @@ class ImproveConfig:
             raise unknown("physics", self.physics, ("group", "try"))
         if self.reward not in (SUCCESS, PROGRESS):
             raise unknown("reward", self.reward, (SUCCESS, PROGRESS))
-        if self.reward == PROGRESS and (self.time_cost or self.advantage == GAE):
+        if self.reward == PROGRESS and self.time_cost:
             raise InputError(
-                f"reward {PROGRESS} with time_cost {self.time_cost} and advantage {self.advantage}: time "
-                "costs a part of a success, and a critic tells the chance of one; choose time_cost 0 and one "
-                f"of {', '.join(GROUP)}, or reward {SUCCESS}"
-            )
-        if self.window_s and self.advantage == GAE:
-            raise InputError(
-                f"window_s {self.window_s} with advantage {GAE}: a critic tells how episodes end; choose 0, "
-                f"or one of {', '.join(GROUP)}"
+                f"reward {PROGRESS} with time_cost {self.time_cost}: time costs a part of a success; choose "
+                f"time_cost 0, or reward {SUCCESS}"
             )
         if not self.window_s >= 0:
             raise InputError(f"window_s {self.window_s}: choose 0 (the whole episode) or more")

@@ -54,7 +54,7 @@ def test_gae_by_hand():
     first += 0.25 * middle
     other = 1 - 0.6
     wanted = [[first, 0.5 * 0.6 - 0.4 + 0.25 * other], [middle, other], [last, 0]]
-    np.testing.assert_allclose(gae(reward, value, running, 0.5, 0.5), wanted)
+    np.testing.assert_allclose(gae(reward, value, running, np.zeros(2), 0.5, 0.5), wanted)
 
 
 @given(st.integers(0, 1000))
@@ -64,8 +64,23 @@ def test_with_full_traces_gae_is_return_minus_value(seed: int):
     running = np.arange(6)[:, None] < rng.integers(1, 7, 4)
     reward *= running
     returns = np.cumsum(reward[::-1], axis=0)[::-1]
-    found = gae(reward, value, running, 1.0, 1.0)
+    found = gae(reward, value, running, np.zeros(4), 1.0, 1.0)
     np.testing.assert_allclose(found, np.where(running, returns - value, 0), atol=1e-9)
+
+
+@given(st.integers(0, 1000), st.integers(1, 5), st.sampled_from([0.0, 1.0]))
+def test_a_window_that_knows_what_comes_after_it_is_as_good_as_the_whole(
+    seed: int, cut: int, trace: float
+):
+    rng = np.random.default_rng(seed)
+    reward, value = rng.normal(size=(2, 6, 4))
+    running = np.arange(6)[:, None] < rng.integers(1, 7, 4)
+    reward, value, discount = reward * running, value * running, 0.9
+    whole = gae(reward, value, running, np.zeros(4), discount, trace)
+    # Without a trace the critic's word is all that counts, with a full one all that will come.
+    after = value[cut] + trace * whole[cut]
+    window = gae(reward[:cut], value[:cut], running[:cut], after, discount, trace)
+    np.testing.assert_allclose(window, whole[:cut], atol=1e-9)
 
 
 @pytest.mark.parametrize("call", [lambda: group_advantage("median", np.ones((1, 2)))])
@@ -76,4 +91,4 @@ def test_unknown_advantages_are_refused(call):
 
 def test_discounts_beyond_one_are_refused():
     with pytest.raises(InputError, match=r"discount 1\.1"):
-        gae(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1), bool), 1.1, 1.0)
+        gae(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1), bool), np.zeros(1), 1.1, 1.0)
