@@ -198,6 +198,8 @@ def aloha(timestep_s: float = TIMESTEP_S, contact_time_s: float = CONTACT_TIME_S
 
 def _tuples(value: Any) -> Any:
     """Lists as tuples, all the way down."""
+    if isinstance(value, dict):
+        return {name: _tuples(part) for name, part in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 

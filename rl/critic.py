@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from regrasp.errors import InputError, check_positive
 from regrasp.rl.policies import Params
-from regrasp.rl.policies.policy import Encoder, Residual
+from regrasp.rl.policies.policy import FURTHEST_STD, Encoder, Residual
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ class Critic:
         return state
 
     def _raw(self, net: Any, obs: Array) -> Array:
-        return self._net.apply(net, (obs - self._mean) / self._std)  # type: ignore[return-value]
+        seen = (obs - self._mean) / self._std
+        return self._net.apply(net, jnp.clip(seen, -FURTHEST_STD, FURTHEST_STD))  # type: ignore[return-value]
 
     def _step_once(self, state: CriticState, obs: Array, target: Array) -> CriticState:
         off = optax.sigmoid_binary_cross_entropy if self._chance else optax.l2_loss

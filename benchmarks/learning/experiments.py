@@ -194,6 +194,7 @@ def _speed() -> list[Experiment]:
     base = Experiment("", "transfer_cube")
     faster = replace(IMPROVE, speed=1.75)
     fastest = replace(IMPROVE, speed=1.9, time_cost=0.3, iterations=150)
+    hurried = PlayConfig(speed=1.1, lag_ms=100.0)
     critic = replace(
         _alone(faster),
         time_cost=0.4,
@@ -214,7 +215,14 @@ def _speed() -> list[Experiment]:
             base, name="speed-faster-cost", improve=replace(faster, time_cost=0.3), plays=OFTEN
         ),
         replace(base, name="speed-fastest-cost", improve=fastest),
-        replace(base, name="speed-critic", improve=critic, plays=OFTEN),
+        replace(base, name="speed-critic", improve=critic, plays=(*OFTEN, hurried)),
+        replace(
+            base,
+            name="speed-critic-further",
+            start="speed-critic",
+            improve=replace(critic, speed=1.925, time_cost=0.5, iterations=50),
+            plays=OFTEN,
+        ),
         replace(
             base,
             name="speed-further",

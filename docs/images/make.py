@@ -1,10 +1,11 @@
-"""Draws the README's pictures: each workcell in the middle of a hand-over, and every task at work.
+"""Draws the README's pictures: each workcell in the middle of a hand-over, and tasks at work.
 
     python docs/images/make.py
 
 The scripted experts play an episode each; those of the workcells are taken when both grippers have the cube.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ MOMENTS_S = {
     "tidy": (8.0, 18.0),
 }
 """Two moments of every task's episode."""
+TOWEL_OUT = Path(__file__).with_name("so101-towel.png")
+TOWEL_S = (2.9, 4.7, 5.7, 9.0)
+"""Moments of two small arms folding a towel."""
 SMALL = (320, 240)
 """Width and height of each of those, in pixels."""
 DRAWN, SHOWN = (1280, 720), (800, 450)
@@ -48,9 +52,9 @@ def main() -> None:
         play_to_handover(env)
         with Camera(env, None, *DRAWN) as camera:
             picture = Image.fromarray(camera.frame(0))
-        picture.resize(SHOWN, Image.Resampling.LANCZOS).save(out, optimize=True)
-        print(f"{out} ({out.stat().st_size} bytes)")
+        save(picture.resize(SHOWN, Image.Resampling.LANCZOS), out)
     draw_tasks()
+    draw_towel()
 
 
 def draw_tasks() -> None:
@@ -59,19 +63,41 @@ def draw_tasks() -> None:
     sheet = Image.new("RGB", (width * len(MOMENTS_S), height * 2))
     for column, (task, moments) in enumerate(MOMENTS_S.items()):
         env = regrasp.make(task, 1, role="demonstrate", autoreset=AutoresetMode.DISABLED)
-        expert = load_expert(task, "flawless")
-        env.begin(np.asarray(episode_keys(1, "demonstrate", 0, 1)))
-        expert.start(env.view(), np.zeros(1, int))
-        wanted = [round(t / env.task.control_dt_s) for t in moments]
-        with Camera(env, None, 2 * width, 2 * height) as camera:
-            for step in range(max(wanted) + 1):
-                if step in wanted:
-                    picture = Image.fromarray(camera.frame(0))
-                    small = picture.resize(SMALL, Image.Resampling.LANCZOS)
-                    sheet.paste(small, (column * width, wanted.index(step) * height))
-                env.step(expert.act(step, env.view()))
-    sheet.save(TASKS_OUT, optimize=True)
-    print(f"{TASKS_OUT} ({TASKS_OUT.stat().st_size} bytes)")
+        for row, picture in enumerate(shots(env, task, moments)):
+            sheet.paste(picture, (column * width, row * height))
+    save(sheet, TASKS_OUT)
+
+
+def draw_towel() -> None:
+    """A row of pictures."""
+    width, height = SMALL
+    sheet = Image.new("RGB", (width * len(TOWEL_S), height))
+    still = AutoresetMode.DISABLED
+    env = regrasp.make("fold_towel", 1, role="demonstrate", workcell="so101", autoreset=still)
+    for column, picture in enumerate(shots(env, "fold_towel", TOWEL_S)):
+        sheet.paste(picture, (column * width, 0))
+    save(sheet, TOWEL_OUT)
+
+
+def shots(env: BatchEnv, task: str, moments_s: Sequence[float]) -> list[Image.Image]:
+    """Pictures of these moments of the expert's episode."""
+    width, height = SMALL
+    expert = load_expert(task, "flawless", env.task)
+    env.begin(np.asarray(episode_keys(1, "demonstrate", 0, 1)))
+    expert.start(env.view(), np.zeros(1, int))
+    wanted, found = [round(t / env.task.control_dt_s) for t in moments_s], []
+    with Camera(env, None, 2 * width, 2 * height) as camera:
+        for step in range(max(wanted) + 1):
+            if step in wanted:
+                picture = Image.fromarray(camera.frame(0))
+                found.append(picture.resize(SMALL, Image.Resampling.LANCZOS))
+            env.step(expert.act(step, env.view()))
+    return found
+
+
+def save(picture: Image.Image, out: Path) -> None:
+    picture.save(out, optimize=True)
+    print(f"{out} ({out.stat().st_size} bytes)")
 
 
 def play_to_handover(env: BatchEnv) -> None:

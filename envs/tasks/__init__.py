@@ -1,6 +1,8 @@
 """The tasks, by name."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from regrasp.assets import ALOHA, load_workcell
 from regrasp.envs.task import Task
@@ -47,7 +49,20 @@ def load_task(name: str, workcell: str = ALOHA, figures: Mapping[str, float] | N
     for figure in figures or {}:
         if figure not in numbers:
             raise unknown(f"figure of {name}", figure, numbers)
+    own = {figure: _whole(figure, value, known) for figure, value in own.items()}
     return TASKS[name](cell=workcell, **{**own, **(figures or {})})
+
+
+def _whole(figure: str, value: Any, known: Mapping[str, Any]) -> Any:
+    """A figure; what is a group of figures, such as a cloth, is told in part."""
+    if not isinstance(value, dict):
+        return value
+    default = known[figure].default
+    parts = getattr(default, "__dataclass_fields__", {})
+    for part in value:
+        if part not in parts:
+            raise unknown(f"part of the figure {figure}", part, parts)
+    return replace(default, **value)
 
 
 def able(workcell: str = ALOHA) -> tuple[str, ...]:

@@ -58,10 +58,15 @@ class FoldTowel(Task):
     over_m: float = 0.034
     """How far the towel's near edge lies beyond the rod's axis, in the middle of the starts."""
 
+    beyond_m: float = 0.03
+    """How far the rod goes beyond the towel's sides; below 0: so far its ends stay within."""
+
+    middle_y_m: float = 0.0
+    """Where the towel's middle lies in y, in the middle of the starts."""
     start_x_m: tuple[float, float] = (-0.015, 0.015)
     """The towel's middle starts between these, in x."""
     start_y_m: tuple[float, float] = (-0.006, 0.006)
-    """The towel's middle starts between these, in y."""
+    """It starts off `middle_y_m` by between these."""
     start_yaw_rad: tuple[float, float] = (-0.05, 0.05)
     """The towel starts turned by an angle between these."""
     edge_m: float = 0.04
@@ -85,10 +90,12 @@ class FoldTowel(Task):
     def __post_init__(self) -> None:
         above_zero = ("horizon_s", "edge_m", "flat_m", "still_m", "clear_m", "rest_s")
         check_positive(self, above_zero)
-        check_each_within(self.towel, ("size_m",), 0.24, 0.36)
+        check_each_within(self.towel, ("size_m",), 0.18, 0.36)
         check_within(self, ("footprint",), 0.5, 0.9)
-        check_within(self, ("rod_m",), 0.012, 0.02)
+        check_within(self, ("rod_m",), 0.012, 0.03)
         check_within(self, ("over_m",), 0.02, 0.05)
+        check_within(self, ("beyond_m",), -0.08, 0.05)
+        check_within(self, ("middle_y_m",), -0.1, 0.15)
         check_within(self, ("start_x_m", "start_y_m"), -0.05, 0.05)
         check_within(self, ("start_yaw_rad",), -0.2, 0.2)
         check_within(self, ("lifted_m",), 0.03, 0.2)
@@ -110,7 +117,8 @@ class FoldTowel(Task):
         height_m = TABLE_TOP_M + 2 * self.rod_m + self.towel.radius_m
         self.towel.add(spec, "towel", height_m, (0.80, 0.30, 0.28, 1.0))
         rod = spec.worldbody.add_geom(name="rod", type=mujoco.mjtGeom.mjGEOM_CAPSULE)
-        end, y = self.towel.size_m[0] / 2 + 0.03, self.over_m - self.towel.size_m[1] / 2
+        end = self.towel.size_m[0] / 2 + self.beyond_m
+        y = self.middle_y_m + self.over_m - self.towel.size_m[1] / 2
         rod.fromto = (-end, y, TABLE_TOP_M + self.rod_m, end, y, TABLE_TOP_M + self.rod_m)
         rod.size = (self.rod_m, 0, 0)
         rod.friction = (0.6, 0.005, 0.0001)
@@ -129,7 +137,7 @@ class FoldTowel(Task):
         flat = jnp.asarray(self.towel.flat_m.reshape(-1, 3), jnp.float32)
         cos, sin = jnp.cos(yaw), jnp.sin(yaw)
         turn = jnp.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-        moved = flat @ turn + jnp.stack([x, y, 0 * x]) - flat
+        moved = flat @ turn + jnp.stack([x, self.middle_y_m + y, 0 * x]) - flat
         return Initial({"towel": moved.ravel()}, FoldTowelCarry(flat, jnp.float32(0)))
 
     def update(self, view: View, carry: FoldTowelCarry) -> FoldTowelCarry:

@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int
 
 from regrasp.envs import Task, View, load_task
 from regrasp.errors import unknown
+from regrasp.rl.experts.fold_beside import FoldBesideExpert
 from regrasp.rl.experts.fold_towel import FoldTowelExpert
 from regrasp.rl.experts.hand_over import HandOverExpert
 from regrasp.rl.experts.lift_pot import LiftPotExpert
@@ -37,6 +38,12 @@ class Expert(Protocol):
         ...
 
 
+def _fold_towel(task: Task, manner: Manner) -> Expert:
+    """From behind where a hand can be turned every way."""
+    turns = len(task.workcell().arm.joints) > 6
+    return FoldTowelExpert(task, manner) if turns else FoldBesideExpert(task, manner)
+
+
 EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {
     "transfer_cube": TransferCubeExpert,
     "hand_over": HandOverExpert,
@@ -44,7 +51,7 @@ EXPERTS: dict[str, Callable[[Any, Manner], Expert]] = {
     "peg_insertion": PegInsertionExpert,
     "tidy": TidyExpert,
     "press_dough": PressDoughExpert,
-    "fold_towel": FoldTowelExpert,
+    "fold_towel": _fold_towel,
     "route_cable": RouteCableExpert,
 }
 MANNERS = {"human": HUMAN, "flawless": FLAWLESS}

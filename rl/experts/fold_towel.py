@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from regrasp.assets import SIDES
+from regrasp.envs import Task
 from regrasp.envs.tasks.fold_towel import FoldTowel
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.rl.experts.figures import figures_of
@@ -124,7 +125,7 @@ class FoldTowelExpert(ScriptedExpert):
                 for side, hand in under.items()
             }
             yield both(0.5, raised, watched=())
-            if self._holding(row) or row.elapsed_s > LATEST_RETRY_S:
+            if edge_is_up(self.task, self._landmarks(row)) or row.elapsed_s > LATEST_RETRY_S:
                 return
             yield both(0.3, grip=f.open, watched=())
             first = False
@@ -145,11 +146,6 @@ class FoldTowelExpert(ScriptedExpert):
             yield both(0.7, {side: row.straight(side, *there[side]) for side in SIDES}, watched=())
         there = self._there(row, f.short_m, f.lay_m, -f.lean_rad)
         yield both(0.5, {side: row.straight(side, *there[side]) for side in SIDES}, watched=())
-
-    def _holding(self, row: Row) -> bool:
-        """Whether both ends of the near edge are seen in the air."""
-        ends = self._landmarks(row)[[0, 2], 0]
-        return bool(ends[:, 2].min() > TABLE_TOP_M + 0.05)
 
     def _here(self, row: Row, inwards: float, higher: float = 0.0) -> dict[str, Hand]:
         """Where the hands are for the near edge: so far in over it, and higher than to take it."""
@@ -194,7 +190,18 @@ class FoldTowelExpert(ScriptedExpert):
         }
 
     def _landmarks(self, row: Row) -> Float[np.ndarray, "3 3 3"]:
-        return np.asarray(cast(FoldTowel, self.task).landmarks(row.view))
+        return landmarks_of(self.task, row)
+
+
+def landmarks_of(task: Task, row: Row) -> Float[np.ndarray, "3 3 3"]:
+    """What is seen of the towel now: see `FoldTowel.landmarks`."""
+    return np.asarray(cast(FoldTowel, task).landmarks(row.view))
+
+
+def edge_is_up(task: Task, landmarks: Float[np.ndarray, "3 3 3"]) -> bool:
+    """Whether both ends of the near edge are seen in the air."""
+    lying = TABLE_TOP_M + 2 * cast(FoldTowel, task).rod_m
+    return bool(landmarks[[0, 2], 0, 2].min() > lying + 0.016)
 
 
 def leaning(side: str, lean: float) -> Float[np.ndarray, "3 3"]:

@@ -88,11 +88,16 @@ class Reach:
 
     def facing(self, spot: Float[Any, "_"]) -> float:
         """The angle of the arm's first joint at which it faces a spot (m; its height does not matter)."""
-        self._configuration.update(self._home)
-        joint = self._configuration.data.joint(self._first)
-        away = np.asarray(spot)[:2] - joint.xanchor[:2]
+        away = self.towards(spot)
         angle = np.arctan2(away[1], away[0]) - self._ahead_rad
-        return float(np.sign(joint.xaxis[2]) * ((angle + np.pi) % (2 * np.pi) - np.pi))
+        axis = self._configuration.data.joint(self._first).xaxis
+        return float(np.sign(axis[2]) * ((angle + np.pi) % (2 * np.pi) - np.pi))
+
+    def towards(self, spot: Float[Any, "_"]) -> Float[np.ndarray, "2"]:
+        """The horizontal direction from the arm's first joint to a spot, of length 1."""
+        self._configuration.update(self._home)
+        away = np.asarray(spot)[:2] - self._configuration.data.joint(self._first).xanchor[:2]
+        return np.asarray(away / np.linalg.norm(away))
 
     def place(
         self, angles: Float[np.ndarray, " joints"]

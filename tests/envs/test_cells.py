@@ -1,6 +1,10 @@
 """Tasks in another workcell than ALOHA's: what they promise there, and what is refused."""
 
+import json
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 import regrasp
 from regrasp import BatchEnv
+from regrasp import assets as assets_package
 from regrasp.assets import ALOHA, WORKCELLS, load_workcell
 from regrasp.envs import TASKS, load_task
 from regrasp.envs.certify import CertifyConfig, certify
@@ -15,6 +20,7 @@ from regrasp.envs.tasks import able
 from regrasp.errors import InputError
 from regrasp.randomization import table_for
 
+ASSETS = Path(assets_package.__file__).parent
 OTHERS = [(task, cell) for cell in WORKCELLS if cell != ALOHA for task in able(cell)]
 MAKE = partial(regrasp.make, randomize="table")
 
@@ -27,7 +33,7 @@ def env(request: pytest.FixtureRequest) -> BatchEnv:
 
 def test_aloha_can_do_everything_and_the_so101_what_its_table_says():
     assert able() == tuple(TASKS)
-    assert able("so101") == ("transfer_cube", "hand_over")
+    assert set(able("so101")) == {"transfer_cube", "hand_over", "fold_towel"}
 
 
 def test_observations_and_actions_are_those_of_its_arms(env: BatchEnv):
@@ -77,12 +83,34 @@ def test_a_kept_state_of_another_workcell_is_refused(env: BatchEnv, randomised: 
 
 @pytest.mark.parametrize("task", sorted(set(TASKS) - set(able("so101"))))
 def test_a_task_that_cannot_be_done_is_refused_by_name(task: str):
-    wanted = f"so101 cannot do '{task}': choose transfer_cube or hand_over"
+    wanted = f"so101 cannot do '{task}': choose transfer_cube or hand_over or fold_towel"
     for refused in (partial(MAKE, task), partial(table_for, task), partial(load_task, task)):
         with pytest.raises(InputError, match=wanted):
             refused(workcell="so101")
     with pytest.raises(InputError, match=wanted):
         certify(CertifyConfig((task,), workcell="so101"), MAKE)
+
+
+def table_of_a_towel(folder: Path, towel: Any) -> str:
+    """A table of SO-101 arms that fold another towel."""
+    found = json.loads((ASSETS / "so101.json").read_text())
+    found["model"] = str(ASSETS / "so101.xml")
+    found["workcell"]["tasks"] = {"fold_towel": {"task": {"towel": towel, "rod_m": 0.028}}}
+    (folder / "mine.json").write_text(json.dumps(found))
+    return str(folder / "mine.json")
+
+
+def test_a_thing_of_a_task_is_told_in_part(tmp_path: Path):
+    cell = table_of_a_towel(tmp_path, {"size_m": [0.2, 0.24]})
+    task, other = load_task("fold_towel", cell), load_task("fold_towel")
+    assert task.rod_m == 0.028
+    assert task.towel == replace(other.towel, size_m=(0.2, 0.24))
+
+
+def test_a_part_that_a_thing_does_not_have_is_refused_by_name(tmp_path: Path):
+    cell = table_of_a_towel(tmp_path, {"size": [0.2, 0.24]})
+    with pytest.raises(InputError, match=r"part of the figure towel 'size': did you mean 'size_m'"):
+        load_task("fold_towel", cell)
 
 
 def test_an_unknown_workcell_is_refused_with_the_choices():

@@ -301,6 +301,8 @@ def test_starts_are_where_they_should_be():
         ("vertices", (31, 31)),
         ("rod_m", 0.0),
         ("over_m", 0.2),
+        ("beyond_m", 0.2),
+        ("middle_y_m", 0.3),
         ("edge_m", 0.0),
         ("footprint", 0.3),
         ("rest_s", 0.0),
