@@ -28,8 +28,6 @@ LEAN_RAD = 0.25
 """A thing that touches another lies beside it within this of the y axis."""
 PRESS_M = 0.0002
 """How far things that touch overlap at the start."""
-LOST = 4.0
-"""What losing a thing costs: the episode ends, and with it what the others would still have brought."""
 TRAY = ("tray_floor", "tray_left", "tray_right", "tray_front", "tray_back")
 LINKS = ("upper_forearm_link", "wrist_link")
 """An arm's forearm runs straight from the first to the second, its hand from there to the gripper site."""
@@ -231,15 +229,13 @@ class Tidy(Task):
         }
 
     def reward(self, view: View, carry: TidyCarry) -> dict[str, Array]:
-        """What is taken up, put down or lost on each side is the doing of the arm that stands there."""
+        """What is taken up and put down on each side is the doing of the arm that stands there."""
         right = self._positions(view)[:, 0] > 0
         up, down = self._inside(view) | self._lifted(view), self.placed(view)
-        lost = self._lost(view)
         sides = {"left": ~right, "right": right}
         return {
             **{f"lifted_{side}": jnp.sum((up & here) * 1.0) for side, here in sides.items()},
             **{f"placed_{side}": jnp.sum((down & here) * 1.0) for side, here in sides.items()},
-            **{f"lost_{side}": -LOST * jnp.sum(lost & here) for side, here in sides.items()},
             "tidy": self.success(view, carry) * 1.0,
         }
 
@@ -251,11 +247,7 @@ class Tidy(Task):
         return carry.rest_s >= self.hold_s - 1e-4
 
     def failure(self, view: View, carry: TidyCarry) -> Bool[Array, ""]:
-        return jnp.any(self._lost(view))
-
-    def _lost(self, view: View) -> Bool[Array, " things"]:
-        """Which things fell off the table."""
-        return self._positions(view)[:, 2] < self.low_m
+        return jnp.any(self._positions(view)[:, 2] < self.low_m)
 
     def _inside(self, view: View) -> Bool[Array, " things"]:
         """Which things are in the tray, in a hand or not."""
