@@ -180,7 +180,7 @@ class Policy(ABC):
         """What the network sees; conditions that are not given are those wanted."""
         joined = self.join(obs)
         told = [
-            jnp.asarray(obs[name]) if name in obs else jnp.full((*joined.shape[:-1], 1), value)
+            jnp.asarray(obs[name]) if name in obs else jnp.full_like(joined[..., :1], value)
             for name, value in self.wanted
         ]
         return jnp.concatenate([joined, *told], axis=-1)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,18 @@ def test_attention_to_things_is_exported(random_params, tmp_path: Path):
     # Metres are rounded, and told in units of 0.02: either is 7e-6 off what float64 gives.
     off = largest_difference(policy, params, robot, seen(policy, 50), jax.random.key(1))
     assert off < 2e-5 * large
+
+
+def test_what_is_asked_for_is_exported(random_params, tmp_path: Path):
+    """A clone that is told a speed and an advantage plays at those that it was made to be asked for."""
+    policy = policy_for(TASK, CloneConfig(width=16, depth=1, speed=1.3, advantage=1.0))
+    params = random_params(policy)
+    robot = Runner(export(policy, params, TASK, "transfer_cube", tmp_path / "bundle", {}))
+    obs, still = seen(policy, 9), np.zeros((9, policy.noise_size))
+    large = np.abs(robot.chunks(obs, still)).max()
+    assert largest_difference(policy, params, robot, obs, jax.random.key(1)) < 2e-6 * large
+    other = replace(policy, wanted=(("speed", 1.0), ("advantage", 1.0)))
+    assert largest_difference(other, params, robot, obs, jax.random.key(1)) > 1e-3 * large
 
 
 def test_corrections_are_exported_with_what_they_correct(small, weights, tmp_path: Path):
