@@ -90,12 +90,13 @@ def _drifts(results: Results) -> bytes:
 
 
 def _speeds(results: Results, experts: dict[str, Any]) -> bytes:
-    """Success against the median time to it."""
+    """Success against the median time to it; squares are played otherwise than they have learned."""
     figure, (panel,) = _figure(7.5, 5.0, 1)
     lowest = 1.0
     for number, result in enumerate(results):
         label = result["name"].removeprefix("speed-")
         colour = COLOURS[number % len(COLOURS)]
+        fill = colour if number < len(COLOURS) else "white"
         for one in result["judged"]:
             if one["physics"] != "table" or (one["policy"] == "clone" and "curve" in result):
                 continue
@@ -103,9 +104,12 @@ def _speeds(results: Results, experts: dict[str, Any]) -> bytes:
             bar = [[y - one["low"]], [one["high"] - y]]
             lowest = min(lowest, one["low"])
             form = "s" if one["play"] else "o"
-            panel.errorbar(x, y, bar, fmt=form, color=colour, ms=6, capsize=2, label=label)
-            played = ", ".join(f"{k} {v}" for k, v in one["play"].items())
-            panel.annotate(played, (x, y), (6, 4), textcoords="offset points", fontsize=8)
+            panel.errorbar(
+                x, y, bar, fmt=form, color=colour, mfc=fill, ms=6, capsize=2, label=label
+            )
+            if "speed" in one["play"]:
+                pace = f"\N{MULTIPLICATION SIGN}{one['play']['speed']:g}"
+                panel.annotate(pace, (x, y), (7, -9), textcoords="offset points", fontsize=8)
             label = None  # A name stands in the legend once.
     shown = results[0]["demonstrations"]
     for label, x in (
@@ -131,6 +135,7 @@ def _speeds(results: Results, experts: dict[str, Any]) -> bytes:
             )
     panel.set(xlabel="median time to success (s); failures count as the horizon")
     panel.set(ylabel="success, randomised", ylim=(max(0.0, lowest - 0.1), 1.01))
+    panel.plot([], [], "s", color="#777777", label="at another pace, or a chunk every 2 steps")
     panel.legend(frameon=False, fontsize=8, loc="lower left")
     return _png(figure)
 
