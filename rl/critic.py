@@ -104,7 +104,10 @@ class Critic:
 
     def _raw(self, net: Any, obs: Array) -> Array:
         seen = (obs - self._mean) / self._std
-        return self._net.apply(net, jnp.clip(seen, -FURTHEST_STD, FURTHEST_STD))  # type: ignore[return-value]
+        if not self._chance:
+            # Sums have no bound of their own: far from what was shown they would be any size.
+            seen = jnp.clip(seen, -FURTHEST_STD, FURTHEST_STD)
+        return self._net.apply(net, seen)  # type: ignore[return-value]
 
     def _step_once(self, state: CriticState, obs: Array, target: Array) -> CriticState:
         off = optax.sigmoid_binary_cross_entropy if self._chance else optax.l2_loss

@@ -15,7 +15,13 @@ from regrasp.assets import SIDES
 from regrasp.envs.tasks.fold_towel import FoldTowel
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.rl.experts.figures import figures_of
-from regrasp.rl.experts.fold_towel import LATEST_RETRY_S, Hand, edge_is_up, landmarks_of
+from regrasp.rl.experts.fold_towel import (
+    LATEST_RETRY_S,
+    Hand,
+    directions,
+    edge_is_up,
+    landmarks_of,
+)
 from regrasp.rl.experts.script import HUMAN, Manner, Move, Row, ScriptedExpert, both, from_angles
 
 
@@ -74,10 +80,10 @@ class FoldBesideExpert(ScriptedExpert):
 
     def script(self, row: Row) -> Iterator[Move]:
         f, first = self.figures, True
+        bends = list(zip(f.arc_rad, f.arc_above_m, strict=True))
         while True:
             spots = yield from self._take(row, first)
             circle = _Circle(self._landmarks(row), spots)
-            bends = list(zip(f.arc_rad, f.arc_above_m, strict=True))
             hands = self._carried(circle, *bends[0])
             yield both(0.7, self._straight(row, hands), watched=())
             if edge_is_up(self.task, self._landmarks(row)) or row.elapsed_s > LATEST_RETRY_S:
@@ -190,14 +196,6 @@ class _Circle:
     def at(self, ahead: float) -> dict[str, np.ndarray]:
         """Where the hands are, so far beyond the middle line (m)."""
         return {s: self.middle + x * self.way + ahead * self.across for s, x in self._along.items()}
-
-
-def directions(
-    left: Float[np.ndarray, "3"], right: Float[np.ndarray, "3"]
-) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """Along an edge to the right, and away from it over the towel."""
-    way = (right - left)[:2] / np.linalg.norm((right - left)[:2])
-    return way, np.array([-way[1], way[0]])
 
 
 def backwards(hands: dict[str, Hand], back_m: float) -> dict[str, Hand]:

@@ -177,9 +177,8 @@ class FoldTowelExpert(ScriptedExpert):
             height: above the table (m).
             lean: how far the fingers point that way (rad from straight down).
         """
-        way = (right - left)[:2] / np.linalg.norm((right - left)[:2])
-        yaw = float(np.arctan2(way[1], way[0]))
-        across = along * np.array([-way[1], way[0]])
+        way, across = directions(left, right)
+        yaw, across = float(np.arctan2(way[1], way[0])), along * across
         spots = {
             "left": left[:2] + self.figures.inset_m * way + across,
             "right": right[:2] - self.figures.inset_m * way + across,
@@ -202,6 +201,14 @@ def edge_is_up(task: Task, landmarks: Float[np.ndarray, "3 3 3"]) -> bool:
     """Whether both ends of the near edge are seen in the air."""
     lying = TABLE_TOP_M + 2 * cast(FoldTowel, task).rod_m
     return bool(landmarks[[0, 2], 0, 2].min() > lying + 0.016)
+
+
+def directions(
+    left: Float[np.ndarray, "3"], right: Float[np.ndarray, "3"]
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Along an edge to the right, and away from it over the towel."""
+    way = (right - left)[:2] / np.linalg.norm((right - left)[:2])
+    return way, np.array([-way[1], way[0]])
 
 
 def leaning(side: str, lean: float) -> Float[np.ndarray, "3 3"]:

@@ -38,6 +38,9 @@ def test_it_learns_sums_of_any_size_one_for_each_arm():
     target = truth(obs) + rng.normal(size=(len(obs), 2))
     state = critic.fit(state, obs, target, rng)
     assert np.abs(critic.values(state, fresh) - truth(fresh)).mean() < 0.15
+    # Nor does it tell ever more of what lies ever further off.
+    far = np.array([[1e3, 0], [1e6, 0]], np.float32)
+    assert np.abs(np.diff(critic.values(state, far), axis=0)).max() == 0
 
 
 def test_fewer_decisions_than_a_minibatch_teach_too():
