@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -188,14 +189,24 @@ def samples(
 
     Raises:
         InputError: a condition of the policy is not given.
+
+    Warns:
+        UserWarning: more of a condition is asked for than was ever shown.
     """
     given = conditions or {}
     plain = np.asarray(policy.join(obs))
     parts = [plain]
-    for name, _ in policy.wanted:
+    for name, asked in policy.wanted:
         if name not in (*given, *CONDITIONS):
             raise unknown("condition", name, (*given, *CONDITIONS))
         told = given[name] if name in given else CONDITIONS[name](plain, episode, policy.chunk)
+        most = float(np.max(told))
+        if asked > most:
+            warnings.warn(
+                f"{name} {asked:g} is asked for, but demonstrations end at {most:.3g}, and beyond what "
+                f"was shown a policy may do anything: choose at most {most:.3g}",
+                stacklevel=2,
+            )
         parts.append(np.asarray(told, np.float32)[:, None])
     last = np.searchsorted(episode, episode, side="right") - 1
     index = np.minimum(np.arange(len(episode))[:, None] + np.arange(policy.chunk), last[:, None])

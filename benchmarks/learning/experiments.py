@@ -204,7 +204,7 @@ def _speed() -> list[Experiment]:
     return [
         replace(base, name="speed-as-shown", plays=(PlayConfig(), *paces)),
         replace(base, name="speed-fastest-tenth", clone=replace(CLONE, fastest=0.1)),
-        replace(base, name="speed-told", clone=replace(CLONE, speed=1.3)),
+        replace(base, name="speed-told", clone=replace(CLONE, speed=1.1)),
         replace(base, name="speed-advantage", clone=replace(CLONE, advantage=1.0)),
         replace(base, name="speed-retimed", source="retimed"),
         replace(base, name="speed-improved", improve=IMPROVE),

@@ -1,6 +1,7 @@
 """Cloning: all the ways that were shown are learned, and an interruption changes no bit."""
 
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -283,6 +284,20 @@ def test_a_condition_is_learned_and_asked_for():
         samples(strange, given, np.zeros((4, 1)), np.zeros(4, int))
     told = samples(strange, given, np.zeros((4, 1)), np.zeros(4, int), {"mood": np.arange(4.0)})
     np.testing.assert_array_equal(told.obs[:, 1], np.arange(4.0))
+
+
+def test_asking_for_more_than_was_shown_is_warned_of():
+    given, episode = {"side": np.zeros((70, 1))}, np.repeat([0, 1, 2], [10, 20, 40])
+
+    def told(asked: float):
+        policy = FlowPolicy((("side", 1),), (-1,), chunk=2, knots=2, wanted=(("speed", asked),))
+        samples(policy, given, np.zeros((70, 1)), episode)
+
+    with pytest.warns(UserWarning, match="speed 2.5 is asked for.*choose at most 2$"):
+        told(2.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told(2.0)
 
 
 @pytest.mark.parametrize("changes", [{"speed": -1.0}, {"advantage": -0.5}, {"fastest": 1.5}])
