@@ -3,9 +3,10 @@
     python -m benchmarks.stability --steps 10000000
 
 Physics, timing and sensing are randomised. Exit code 1 on any engine warning (a row that warned is reset,
-and counts once for each warning) or if any object goes through the table. Every free object is looked at
-in every row after every control step; it has gone through when its centre of mass, last seen above the
-table, is further below its top than the table is thick, within its edges. Falling off an edge is allowed.
+and counts once for each warning) or if any object goes through the table. Every free object, and every
+vertex of what is soft, is looked at in every row after every control step; it has gone through when its
+centre of mass, last seen above the table, is further below its top than the table is thick, within its
+edges. Falling off an edge is allowed.
 """
 
 import sys
@@ -23,6 +24,9 @@ from regrasp import BatchEnv
 from regrasp.assets.surroundings import TABLE_THICKNESS_M
 from regrasp.errors import check_positive
 
+GEOM, FLEX = mujoco.mjtObj.mjOBJ_GEOM, mujoco.mjtObj.mjOBJ_FLEX
+SLIDES = 3
+"""Joints of a body that a flex is made of."""
 LOOKED_AT = 4
 """Rows whose contacts are looked at in each control step, in turn."""
 SAY_EVERY_S = 20.0
@@ -49,7 +53,7 @@ class Stability:
 
 
 class Table:
-    """Where every free object is, against the table."""
+    """Where every free object is, and every vertex of soft ones, against the table."""
 
     def __init__(self, model: mujoco.MjModel, rows: int, tolerance_m: float):
         table = model.geom("table")
@@ -60,17 +64,19 @@ class Table:
         bodies = model.jnt_bodyid[free]
         self.names = [model.body(body).name for body in bodies]
         self._local = _centres(model, bodies)
-        self._over_before = np.zeros((rows, len(free)), bool)
-        self._below_before = np.zeros((rows, len(free)), bool)
+        self._soft = Soft(model)
+        self.names += self._soft.names
+        self._over_before = np.zeros((rows, len(self.names)), bool)
+        self._below_before = np.zeros((rows, len(self.names)), bool)
         self.through = 0
-        """Objects that have gone through so far."""
-        self.lowest_m = np.full(len(free), np.inf)
-        """The lowest that each object's centre has been over the table, against its top."""
+        """Objects and vertices that have gone through so far."""
+        self.lowest_m = np.full(len(self.names), np.inf)
+        """The lowest that each centre and vertex has been over the table, against its top."""
 
     def look(
         self, qpos: Float64[np.ndarray, "rows nq"], fresh: Bool[np.ndarray, " rows"]
-    ) -> Bool[np.ndarray, "rows objects"]:
-        """Which objects have gone through in this step.
+    ) -> Bool[np.ndarray, "rows things"]:
+        """Which objects and vertices have gone through in this step.
 
         Args:
             qpos: of all rows.
@@ -78,6 +84,7 @@ class Table:
         """
         pose = qpos[:, self._qpos]
         centre = pose[..., :3] + _rotated(pose[..., 3:], self._local)
+        centre = np.concatenate([centre, self._soft.places(qpos)], axis=1)
         within = (np.abs(centre[..., :2] - self._middle) <= self._half).all(axis=-1)
         height = centre[..., 2] - self._top
         below = within & (height < -self._tolerance)
@@ -89,6 +96,35 @@ class Table:
         self._over_before, self._below_before = came_from_above, below
         self.through += int(through.sum())
         return through
+
+
+class Soft:
+    """The bodies on slides that flexes are made of: their vertices, or the corners of their cells."""
+
+    def __init__(self, model: mujoco.MjModel):
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        self.names: list[str] = []
+        bodies: list[int] = []
+        for flex in range(model.nflex):
+            found: set[int] = set()
+            for kind in ("vert", "node"):
+                first = getattr(model, f"flex_{kind}adr")[flex]
+                count = getattr(model, f"flex_{kind}num")[flex]
+                found |= set(getattr(model, f"flex_{kind}bodyid")[first : first + count].tolist())
+            mine = [body for body in sorted(found - {-1}) if model.body_jntnum[body] == SLIDES]
+            bodies += mine
+            self.names += [mujoco.mj_id2name(model, FLEX, flex)] * len(mine)
+        joints = model.body_jntadr[bodies][:, None] + np.arange(SLIDES)
+        self._qpos, self._axes = model.jnt_qposadr[joints], data.xaxis[joints]
+        self._home = data.xpos[bodies] - self._moved(data.qpos[None])[0]
+
+    def places(self, qpos: Float64[np.ndarray, "rows nq"]) -> Float64[np.ndarray, "rows soft 3"]:
+        """Where they are (m), in the world's frame."""
+        return self._home + self._moved(qpos)
+
+    def _moved(self, qpos: np.ndarray) -> np.ndarray:
+        return np.einsum("rbj,bjk->rbk", qpos[:, self._qpos], self._axes)
 
 
 def _centres(model: mujoco.MjModel, bodies: np.ndarray) -> Float64[np.ndarray, "objects 3"]:
@@ -134,7 +170,12 @@ class Extremes:
         deepest = int(np.argmin(data.contact.dist))
         if -data.contact.dist[deepest] > self.depth_m:
             self.depth_m = float(-data.contact.dist[deepest])
-            names = [self.model.geom(geom).name for geom in data.contact.geom[deepest]]
+            sides = zip(data.contact.geom[deepest], data.contact.flex[deepest], strict=True)
+            names = [
+                mujoco.mj_id2name(self.model, GEOM, geom)
+                or mujoco.mj_id2name(self.model, FLEX, flex)
+                for geom, flex in sides
+            ]
             self.pair = " and ".join(names)
 
 
@@ -159,7 +200,8 @@ def simulate(config: Stability, task: str, steps: int) -> list[Result]:
             said = time.time()
             note(f"{task}: {step + 1} of {steps} steps, {warned} warnings, {table.through} through")
     lowest = ", ".join(
-        f"{n} {1e3 * z:.1f} mm" for n, z in zip(table.names, table.lowest_m, strict=True)
+        f"{name} {1e3 * min(table.lowest_m[np.array(table.names) == name]):.1f} mm"
+        for name in dict.fromkeys(table.names)
     )
     note(f"{task}: deepest penetration between {worst.pair}; lowest over the table: {lowest}")
     return [

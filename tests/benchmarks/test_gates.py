@@ -41,6 +41,26 @@ def test_a_new_episode_starts_above():
     assert watch((0.65, -0.06), (0, 0.0), (0, -0.06), fresh_at=1).through == 1
 
 
+@pytest.mark.parametrize("dof", ["full", "trilinear"])
+def test_all_that_is_soft_is_looked_at_where_it_is(dof: str):
+    spec = mujoco.MjSpec.from_string(SCENE)
+    root = spec.worldbody.add_body(name="soft", pos=(0.1, 0, 0.1), quat=(0.8, 0, 0, 0.6))
+    root.make_flex(
+        "soft", type="grid", dim=3, dof=dof, count=[3, 2, 2], spacing=[0.05] * 3, mass=0.01
+    )
+    model = spec.compile()
+    table, data = Table(model, 1, 0.005), mujoco.MjData(model)
+    assert table.names == ["thing"] + ["soft"] * (12 if dof == "full" else 8)
+    data.qpos[7:] = np.random.default_rng(0).normal(0, 0.01, model.nq - 7)
+    never = np.array([False])
+    for height, through in ((0.03, 0), (-0.2, len(table.names) - 1)):
+        data.qpos[9::3] += height
+        mujoco.mj_forward(model, data)
+        table.look(data.qpos[None], never)
+        assert table.lowest_m[1:].min() == pytest.approx(data.flexvert_xpos[:, 2].min())
+        assert table.through == through
+
+
 def test_baselines_hold_ratios_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(baselines, "FOLDER", tmp_path)
     kept = [Result("a_ratio", 0.9, "1", "higher"), Result("a_time", 3.0, "ms", "lower")]
