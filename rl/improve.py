@@ -92,6 +92,12 @@ def improved(
     return ResidualPolicy.on(policy, params, jax.random.key(config.seed))
 
 
+def finished(folder: Path, like: Params) -> Params | None:
+    """What came out of an improvement that has ended in this folder, of this form; None: none has."""
+    path = folder / "params.npz"
+    return load_tree(path, like) if path.exists() else None
+
+
 class Improver:
     """Runs the iterations; `run` resumes and ends with the weights of an undisturbed run."""
 
@@ -145,8 +151,8 @@ class Improver:
         Returns:
             The parameters that did best in a judgement.
         """
-        if (folder / "params.npz").exists():
-            return load_tree(folder / "params.npz", self._params(self._state.weights.net))
+        if (ended := finished(folder, self._params(self._state.weights.net))) is not None:
+            return ended
         metrics = self._resume(folder)
         started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
         config, told, reached = self._config, "", False

@@ -393,6 +393,9 @@ def test_a_policy_is_improved_judged_and_run_as_it_was_trained_to_be(
 
     config = run.record.kept("improve", ImproveConfig)
     monkeypatch.setattr(road, "Improver", look)
+    run.improve(config)
+    assert played == []  # What has ended is read.
+    (run.folder / "improve" / "params.npz").unlink()
     with pytest.raises(KeyboardInterrupt):
         run.improve(config)
     assert played == [asked]

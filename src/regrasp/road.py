@@ -28,7 +28,7 @@ from regrasp.rl.evaluate import Evaluation, PlayConfig, evaluate
 from regrasp.rl.experts import load_expert
 from regrasp.rl.failures import Failures, check_place, look_at_failures
 from regrasp.rl.generate import GenerateConfig, generate
-from regrasp.rl.improve import Improver, improved
+from regrasp.rl.improve import Improver, finished, improved
 from regrasp.rl.improve_config import ImproveConfig
 from regrasp.rl.policies import Params, Policy
 from regrasp.rl.retime import RetimeConfig, fastest, replays, retime
@@ -153,8 +153,10 @@ class Road:
         if start is not None:
             self._take_over(start)
         policy, params = self._cloned()
-        demos = self._need_demos(self.record.kept("clone", CloneConfig))
         policy, params = improved(policy, params, config, self._task().control_dt_s)
+        if (done := finished(self.folder / "improve", params)) is not None:
+            return policy, done
+        demos = self._need_demos(self.record.kept("clone", CloneConfig))
         moments, phases = kept_moments(demos, policy.chunk)
         env = self._env("table", config.rows, policy.executor)
         if moments.fingerprint != env.fingerprint:
