@@ -418,7 +418,8 @@ def test_ctrl_c_leaves_nothing_half_written(here: Path):
     command = (*REGRASP, "demos", "transfer_cube", "--episodes", "300", "--folder", str(folder))
     process = subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True)
     with process_ended(process):
-        until(lambda: bool(list(folder.glob(".demos*"))), process)
+        # The episodes, not their settings: `.demos.json.` and more.
+        until(lambda: any(p.name.count(".") == 2 for p in folder.glob(".demos.*")), process)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
