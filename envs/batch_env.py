@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, UInt32
 from regrasp.envs.executor import NOTHING, Executor
 from regrasp.envs.keys import role_key, wrap
 from regrasp.envs.mechanics import Carry, Mechanics, Outcome, Start, body_masses, mechanics_of
-from regrasp.envs.randomizer import Nominal, Randomizer, Settings, apply
+from regrasp.envs.randomizer import Nominal, Randomizer, Settings, apply, nominal
 from regrasp.envs.snapshot import Snapshot, check_fit, fingerprint, pushed_by, table_of, with_depth
 from regrasp.envs.task import Task
 from regrasp.envs.view import View
@@ -558,6 +558,27 @@ class BatchEnv(VectorEnv):
                 kept = with_depth(np.asarray(self._carry.past), mechanics.depth)
                 self._carry = self._carry._replace(past=jnp.asarray(kept))
         return replace(stack, carry={**stack.carry, "past": with_depth(past, mechanics.depth)})
+
+    def fitting(self, stack: Snapshot) -> Snapshot:
+        """The same states as this environment would keep them, to be stacked with its own.
+
+        Those of another executor begin anew with this one, if no chunk is pending; as much is remembered; and
+        randomised fields are those of both, nominal where the other has none.
+
+        Raises:
+            InputError: they are of another model or version, or do not fit.
+        """
+        if not len(stack):
+            return stack
+        stack = self._playable(self.at_chunk_boundary(stack))
+        check_fit(stack, self.model, self.fingerprint, self._world.rows.shape[1], self._shapes())
+        self._world.use_fields(sorted(stack.fields))
+        usual = {name: nominal(self.model, name) for name in self._world.fields}
+        fields = {
+            name: stack.fields.get(name, np.repeat(value[None], len(stack), axis=0))
+            for name, value in usual.items()
+        }
+        return replace(stack, fields=fields)
 
     def at_chunk_boundary(self, stack: Snapshot) -> Snapshot:
         """The same states; those of another executor begin anew with this one, if no chunk is pending."""

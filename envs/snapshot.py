@@ -79,6 +79,11 @@ class Snapshot:
         first = parts[0]
         if any(part.fingerprint != first.fingerprint for part in parts):
             raise InputError("snapshots of different models cannot be stacked: keep them apart")
+        if any(part.fields.keys() != first.fields.keys() for part in parts):
+            raise InputError(
+                "snapshots with different randomised fields cannot be stacked: make them alike with "
+                "`BatchEnv.fitting`"
+            )
         return Snapshot(
             row=np.concatenate([part.row for part in parts]),
             carry={k: np.concatenate([part.carry[k] for part in parts]) for k in first.carry},

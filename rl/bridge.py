@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt32
+from jaxtyping import Float, Float32, Int, UInt32
 
 from regrasp.envs import BatchEnv, Snapshot
 from regrasp.envs.world import placed
@@ -30,27 +30,41 @@ class Bridge:
         self._free = {name for name, values in self._shown.items() if values.shape[1] == FREE}
 
     def starts(
-        self, keys: UInt32[Any, "k 2"], share: Float[np.ndarray, " k"]
+        self,
+        keys: UInt32[Any, "k 2"],
+        numbers: Int[np.ndarray, " k"],
+        share: Float[np.ndarray, " k"],
     ) -> dict[str, Float32[np.ndarray, "k _"]]:
         """Positions of these episodes' starts, for `BatchEnv.begin`.
 
         Args:
             keys: of the episodes.
+            numbers: of the episodes, each of which is always mixed with the same demonstration.
             share: of the way from a demonstration's start (0) to the episode's own (1).
         """
         return {
-            name: self._mix(name, own, share[:, None])
+            name: self._mix(name, own, self._of(numbers), share[:, None])
             for name, own in self._env.starts(keys).items()
         }
 
-    def physics(self, own: Snapshot, share: Float[np.ndarray, " k"]) -> Snapshot:
+    def physics(
+        self, own: Snapshot, numbers: Int[np.ndarray, " k"], share: Float[np.ndarray, " k"]
+    ) -> Snapshot:
         """These starts under physics, timing and sensing that are as far from the demonstrations'."""
-        return between(own, self._first[np.arange(len(own)) % len(self._first)], own, share)
+        return between(own, self._first[self._of(numbers)], own, share)
+
+    def _of(self, numbers: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
+        """The demonstrations that these episodes are mixed with."""
+        return numbers % len(self._first)
 
     def _mix(
-        self, name: str, own: Float32[np.ndarray, "k n"], share: Float[np.ndarray, "k 1"]
+        self,
+        name: str,
+        own: Float32[np.ndarray, "k n"],
+        of: Int[np.ndarray, " k"],
+        share: Float[np.ndarray, "k 1"],
     ) -> Float32[np.ndarray, "k n"]:
-        shown = self._shown[name][np.arange(len(own)) % len(self._shown[name])].astype(np.float32)
+        shown = self._shown[name][of].astype(np.float32)
         if name in self._free:
             # q and -q are one rotation: the way is the shorter one.
             shown[:, 3:] *= np.where((shown[:, 3:] * own[:, 3:]).sum(1, keepdims=True) < 0, -1, 1)

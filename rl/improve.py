@@ -205,7 +205,7 @@ class Improver:
         tried = self._try_out(choice, fresh, numbers, jax.random.fold_in(key, 1))
         clock.append(time.perf_counter())
         outcomes, cut = tried.outcomes, config.rows - len(fresh.number)
-        reward = tried.reward * (1 - config.time_cost * outcomes.steps / self._env.horizon)
+        reward = tried.reward
         rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 2))))
         advantage, critic, explained = self._advantages(tried, reward, cut, rng)
         weights, shift = self._learn(tried, advantage, rng)
@@ -341,7 +341,8 @@ class Improver:
         env = self._env
         if self._config.reward == SUCCESS:
             outcomes = rollout(env, act, obs, steps=steps)
-            return outcomes, outcomes.success * 1.0
+            took = outcomes.steps / env.horizon
+            return outcomes, outcomes.success * (1 - self._config.time_cost * took)
         before = np.sum(list(env.reward_terms().values()), axis=0)
         outcomes = rollout(env, act, obs, steps=steps)
         gained = np.sum(list(env.reward_terms().values()), axis=0) - before

@@ -66,7 +66,7 @@ def rollout(
     on_step: Callable[[int], None] | None = None,
     steps: int = 0,
 ) -> Outcomes:
-    """Play chunks from where the rows stand, all at a chunk boundary, until all have finished.
+    """Play chunks from where the rows stand, all that run at a chunk boundary, until all have finished.
 
     Args:
         env: with autoreset DISABLED; finished rows stay frozen.
@@ -80,7 +80,7 @@ def rollout(
     for step in range(steps or env.horizon):
         if env.done.all():
             break
-        if env.due.all():
+        if env.due[~env.done].all():
             env.load(act(obs, decision))
             decision += 1
         obs = track.step(env.play())

@@ -15,7 +15,7 @@ from regrasp.envs import BatchEnv, Snapshot
 from regrasp.envs.keys import numbered_keys
 from regrasp.rl.bridge import Bridge, between
 from regrasp.rl.curriculum import Choice, Fresh, Pool, PoolState
-from regrasp.rl.improve_config import ImproveConfig
+from regrasp.rl.improve_config import PROGRESS, ImproveConfig
 
 
 class Walk(NamedTuple):
@@ -51,9 +51,9 @@ class Starts:
         self._env, self._config = env, config
         if not config.curriculum:
             moments, phases = moments[np.arange(0)], phases[:0]
-        self._moments = env.at_chunk_boundary(moments)
+        self._moments = env.fitting(moments)
         firsts = np.flatnonzero(np.asarray(phases) == 0)
-        self._bridge = Bridge(env, moments[firsts]) if len(firsts) else None
+        self._bridge = Bridge(env, self._moments[firsts]) if len(firsts) else None
         self._pool = Pool(np.asarray(phases), config.places if config.fresh else 0)
         self._first_tries = np.arange(config.onward) * config.tries
         self._like = env.take(self._first_tries)
@@ -93,7 +93,7 @@ class Starts:
         states = groups * (1 if config.identical else config.tries)
         free = config.rows - groups * config.tries
         fresh = self._pool.fresh(pool, numbers[:free], jax.random.fold_in(key, 0))
-        own, nowhere = numbers[free : free + states], np.full(states, -1)
+        own, nowhere = numbers[free : free + states].copy(), np.full(states, -1)
         own[:onward] = np.where(state.walk.going, -1, own[:onward])
         choice = Choice(nowhere, nowhere, own, np.ones(states))
         if config.curriculum:
@@ -134,7 +134,12 @@ class Starts:
         """Take in how the rows went, which stand where they ended."""
         known, cut = choice.state >= 0, len(won) - len(fresh.number)
         tries = won[:cut].reshape(len(known), cut // max(1, len(known)))
-        pool = self._pool.learn(state.pool, choice.state[known], tries[known], fresh, won[cut:])
+        # A start that was not played to its end shows progress, but not whether it would have succeeded.
+        told = ended[cut:] | (self._config.reward == PROGRESS)
+        played = Fresh(*(part[told] for part in fresh))
+        pool = self._pool.learn(
+            state.pool, choice.state[known], tries[known], played, won[cut:][told]
+        )
         rows = self._first_tries
         vain = np.where(tries[: len(rows)].any(axis=1), 0, state.walk.vain + 1)
         going = ~ended[rows] & ((vain < self._config.stuck) | (self._config.stuck == 0))
@@ -159,9 +164,9 @@ class Starts:
             )
             share = np.concatenate([choice.share[choice.start >= 0], fresh.share])
             bridge = self._bridge if (share < 1).any() else None
-            env.begin(keys, index, qpos=bridge.starts(keys, share) if bridge else None)
+            env.begin(keys, index, qpos=bridge.starts(keys, numbers, share) if bridge else None)
             own = env.take(index)
-            parts.append(bridge.physics(own, share) if bridge else own)
+            parts.append(bridge.physics(own, numbers, share) if bridge else own)
         stack = Snapshot.concatenate(parts)
         # In the stack moments come first, then what goes on; in the rows groups are in their own order.
         kind = np.select([choice.moment >= 0, choice.start < 0], [0, 1], 2)

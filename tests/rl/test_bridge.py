@@ -12,6 +12,7 @@ from regrasp.errors import InputError
 from regrasp.rl.bridge import FREE, Bridge
 
 ROWS = 8
+NUMBERS = np.arange(ROWS)
 
 
 @pytest.fixture(scope="module", params=["transfer_cube", "hand_over", "route_cable"])
@@ -26,7 +27,9 @@ def env(request: pytest.FixtureRequest) -> BatchEnv:
 def test_it_leads_from_the_demonstrated_start_to_the_own_one(env: BatchEnv):
     shown, keys = env.take(np.arange(2)), np.asarray(episode_keys(2, "train", 0, ROWS))
     bridge, own = Bridge(env, shown), env.starts(keys)
-    ways = [bridge.starts(keys, np.full(ROWS, share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    ways = [
+        bridge.starts(keys, NUMBERS, np.full(ROWS, share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
     for name, ends in own.items():
         np.testing.assert_array_equal(ways[-1][name], ends)
         begun = shown.row[np.arange(ROWS) % 2, 1:][:, placed(env.model, name)]
@@ -41,15 +44,24 @@ def test_it_leads_from_the_demonstrated_start_to_the_own_one(env: BatchEnv):
                 np.testing.assert_allclose(np.linalg.norm(way[name][:, 3:], axis=1), 1, atol=1e-6)
 
 
+def test_a_start_is_the_same_wherever_in_a_batch_it_is_drawn(env: BatchEnv):
+    shown, keys = env.take(np.arange(3)), np.asarray(episode_keys(2, "train", 0, ROWS))
+    bridge, half, last = Bridge(env, shown), np.full(ROWS, 0.5), slice(ROWS - 2, None)
+    whole = bridge.starts(keys, NUMBERS, half)
+    alone = bridge.starts(keys[last], NUMBERS[last], half[last])
+    for name, values in alone.items():
+        np.testing.assert_array_equal(values, whole[name][last])
+
+
 def test_only_where_things_stand_is_changed(env: BatchEnv):
     keys = np.asarray(episode_keys(2, "train", 0, ROWS))
     env.begin(keys)
     plain = env.take()
     bridge = Bridge(env, plain[np.arange(1)])
-    env.begin(keys, qpos=bridge.starts(keys, np.ones(ROWS)))
+    env.begin(keys, qpos=bridge.starts(keys, NUMBERS, np.ones(ROWS)))
     own = env.take()
     np.testing.assert_array_equal(own.row, plain.row)
-    env.begin(keys, qpos=bridge.starts(keys, np.full(ROWS, 0.5)))
+    env.begin(keys, qpos=bridge.starts(keys, NUMBERS, np.full(ROWS, 0.5)))
     mixed = env.take()
     spans = {name: placed(env.model, name) for name in env.starts(keys)}
     moved = np.concatenate([1 + np.arange(span.start, span.stop) for span in spans.values()])
@@ -59,7 +71,7 @@ def test_only_where_things_stand_is_changed(env: BatchEnv):
     for name, values in plain.fields.items():
         np.testing.assert_array_equal(values, mixed.fields[name])
     # What is seen first is the start as it is, not as the episode had it.
-    view, half = env.view(), bridge.starts(keys, np.full(ROWS, 0.5))
+    view, half = env.view(), bridge.starts(keys, NUMBERS, np.full(ROWS, 0.5))
     assert any(name in view.flex or values.shape[1] == FREE for name, values in half.items())
     for name, values in half.items():
         if name in view.flex:
@@ -77,7 +89,7 @@ def test_physics_timing_and_sensing_lead_from_one_to_the_other(env: BatchEnv):
     own = env.take()
     shown = own[np.array([3])]
     share = np.linspace(0, 1, ROWS)
-    mixed = Bridge(env, shown).physics(own, share)
+    mixed = Bridge(env, shown).physics(own, NUMBERS, share)
     np.testing.assert_array_equal(mixed.row, own.row)
     ways = [(shown.carry["settings"], own.carry["settings"], mixed.carry["settings"])]
     ways += [(shown.fields[name], own.fields[name], mixed.fields[name]) for name in own.fields]

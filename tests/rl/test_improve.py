@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
-from regrasp.envs import BatchEnv, Executor, Snapshot, load_task
+import regrasp
+from regrasp.envs import BatchEnv, Executor, Snapshot, episode_keys, load_task
+from regrasp.envs.randomizer import nominal
 from regrasp.errors import InputError
 from regrasp.rl import improve
 from regrasp.rl.clone import CloneConfig, policy_for, read_lines
@@ -20,6 +23,7 @@ from regrasp.rl.improve import Improver, improved
 from regrasp.rl.improve_config import ImproveConfig
 from regrasp.rl.policies import Noise, Params, Policy
 from regrasp.rl.rollout import Outcomes
+from regrasp.rl.starts import Starts
 from regrasp.rl.stats import wilson
 from regrasp.rl.surrogate import Decisions, Surrogate, SurrogateConfig
 
@@ -290,8 +294,26 @@ def test_the_average_follows_the_weights(bench: Bench):
     assert bits(smooth._state.best.net) == bits(smooth._state.weights.mean)
 
 
-def test_time_may_cost(bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: Path):
-    """Where all succeed, what is left to learn is to be quick."""
+def test_time_may_cost(bench: Bench, nudge: Callable[..., BatchEnv]):
+    """Of successes the sooner ones are worth more, where is tried and where is judged."""
+    env = nudge(8, bench.policy.chunk, goal_rad=0.001)
+    tried, advantage = tried_once(bench.improver(replace(CONFIG, time_cost=0.5), env=env))
+    won, steps = tried.outcomes.success, tried.outcomes.steps
+    assert len(np.unique(steps[won])) > 1
+    np.testing.assert_allclose(tried.reward, won * (1 - 0.5 * steps / env.horizon))
+    cut = CONFIG.groups * CONFIG.tries
+    fresh = tried.reward[cut:] - tried.reward[cut:].mean()
+    np.testing.assert_allclose(advantage[0, cut:, 0], fresh, atol=1e-6)
+    env = nudge(8, bench.policy.chunk, goal_rad=-9.0)
+    judged = [bench.improver(replace(CONFIG, time_cost=c), env=env)._judge() for c in (0.0, 0.5)]
+    assert judged[0][0] == judged[1][0]
+    assert judged[0][1] == 1
+    assert judged[1][1] == pytest.approx(1 - 0.5 / env.horizon)  # In the first step.
+
+
+def test_all_succeed_and_nothing_is_left_to_learn(
+    bench: Bench, nudge: Callable[..., BatchEnv], tmp_path: Path
+):
     env = nudge(8, bench.policy.chunk, goal_rad=-9.0)
     before = bench.improver(env=env).run(tmp_path / "free")
     assert bits(before) == bits(bench.params)
@@ -384,6 +406,69 @@ def test_an_arm_that_had_no_part_is_taught_nothing(bench: Bench):
         assert (moved[:, 1 - arm] == 0).all()
 
 
+@pytest.mark.parametrize("judged", [3, 8, 11])
+def test_a_judgement_does_not_depend_on_what_was_played_before(
+    bench: Bench, nudge: Callable[..., BatchEnv], judged: int
+):
+    """Neither on where the chunks of rows stood that it leaves out."""
+    env = nudge(8, bench.policy.chunk, turned=1.0, goal_rad=9.0)
+    improver = bench.improver(replace(CONFIG, judge_episodes=judged, reward="progress"), env)
+    first = improver._judge()
+    env.begin(np.asarray(episode_keys(5, "train", 0, env.num_envs)))
+    env.load(np.zeros((env.num_envs, bench.policy.chunk, env.workcell.action_size), np.float32))
+    env.play()
+    assert not env.due.any()
+    assert improver._judge() == first
+
+
+def test_moments_of_other_physics_are_gone_on_from_too():
+    """Shown under nominal physics, improved under the table: what was not randomised is nominal."""
+    table = regrasp.make(
+        "transfer_cube",
+        8,
+        randomize="table",
+        threads=1,
+        autoreset=AutoresetMode.DISABLED,
+        executor=Executor(4, 4),
+    )
+    plain = regrasp.make("transfer_cube", 8, threads=1, autoreset=AutoresetMode.DISABLED)
+    plain.reset(seed=0)
+    table.begin(np.asarray(episode_keys(0, "train", 0, 8)))
+    shown = plain.take()
+    assert not shown.fields
+    starts = Starts(table, shown, np.linspace(0, 0.9, 8), CONFIG)
+    state = starts.begin()
+    choice, fresh = starts.choose(state, np.arange(8), jax.random.key(0))
+    groups = CONFIG.groups * CONFIG.tries
+    moment = np.repeat(choice.moment >= 0, CONFIG.tries)
+    assert moment.any()
+    starts.put(state, choice, fresh, np.arange(8), jax.random.key(0))
+    put = table.take()
+    for name, values in put.fields.items():
+        usual = nominal(table.model, name)
+        assert (values[:groups][moment] == usual).all()
+    differs = [(v[groups:] != nominal(table.model, n)).any() for n, v in put.fields.items()]
+    assert any(differs)
+    with pytest.raises(InputError, match="different randomised fields cannot be stacked"):
+        Snapshot.concatenate([shown, put])
+
+
+def test_what_was_not_played_to_its_end_is_not_called_a_failure(bench: Bench):
+    config = replace(CONFIG, window_s=bench.policy.executor.execute * bench.env.task.control_dt_s)
+    phases, pools = np.linspace(0, 0.9, 8), []
+    for reward in ("success", "progress"):
+        starts = Starts(bench.env, bench.moments, phases, replace(config, reward=reward))
+        state = starts.begin()
+        choice, fresh = starts.choose(state, np.arange(8), jax.random.key(0))
+        over = np.zeros(8, bool)
+        pools.append((state.pool, starts.learn(state, choice, fresh, over, over).pool))
+    (before, after), (_, progress) = pools
+    assert after.reach == before.reach
+    assert (after.start == -1).all()
+    assert progress.reach < before.reach
+    assert (progress.start >= 0).any()
+
+
 def test_rollouts_may_end_before_their_episode(bench: Bench, tmp_path: Path):
     """A window of one decision: what is decided later is not tried, but judged."""
     env, window = bench.env, bench.policy.executor.execute
@@ -451,6 +536,7 @@ def test_groups_may_walk_through_whole_episodes(
         {"curriculum": False, "identical": False},
         {"physics": "try"},
         {"onward": 1, "window_s": 0.08},
+        {"onward": 2, "window_s": 0.08, "physics": "try"},
         {"advantage": "gae"},
         {"advantage": "gae", "groups": 0, "fresh": 8},
         {"advantage": "gae", "window_s": 0.08},
