@@ -32,11 +32,11 @@ from regrasp.envs.targets import random_targets
 from regrasp.envs.tasks import TASKS, able
 from regrasp.envs.world import WORLDS
 from regrasp.errors import InputError, check_positive, unknown
+from regrasp.progress import Progress
 
 States = Float64[np.ndarray, "steps rows nstate"]
 Make = Callable[..., BatchEnv]
 """Makes a randomised environment: (task, rows, *, backend, threads, autoreset, workcell); can be pickled."""
-Progress = Callable[[int, int, str], None]
 EXACT = ("cpu",)
 """Engines that promise exactness."""
 THREADED = ("cpu",)

@@ -3,7 +3,7 @@
 import json
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial
@@ -14,19 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Int32
 
 from regrasp.envs import Executor, Task
 from regrasp.errors import InputError, check_positive, unknown
 from regrasp.files import whole
+from regrasp.progress import Progress
 from regrasp.rl.checkpoint import load_tree, save_tree
 from regrasp.rl.conditions import CONDITIONS
 from regrasp.rl.events import Events
 from regrasp.rl.policies import FAMILIES, JOINT_POS, LAST_COMMAND, Params, Policy
 from regrasp.rl.policies.hands import arms_of
 
-Progress = Callable[[int, int, str], None]
-"""(done, total, note)."""
 WATCHED = 4096
 """Of the samples held out this many are watched, fewer than twice: all may be more than are learned from."""
 SOURCES = {"demos": "demos", "retimed": "retime", "generated": "generate"}
@@ -138,7 +137,10 @@ def policy_for(task: Task, config: CloneConfig, seen: Collection[str] | None = N
     workcell = task.workcell()
     arms = workcell.action_size - len(workcell.gripper_columns)
     if dict(terms).get(JOINT_POS) != arms:
-        raise InputError(f"observation joint_pos must hold the {arms} arm joints, in action order")
+        raise InputError(
+            f"observation {JOINT_POS} holds {dict(terms).get(JOINT_POS, 0)} numbers: it must be the "
+            f"{arms} arm joints, in action order"
+        )
     if dict(terms).get(LAST_COMMAND, workcell.action_size) != workcell.action_size:
         raise InputError(
             f"observation {LAST_COMMAND} must be the last command, {workcell.action_size} numbers: give "
@@ -228,7 +230,9 @@ def clone(
     Returns:
         The averaged parameters.
     """
-    held = data.episode >= (1 - config.held_out) * (data.episode.max() + 1)
+    # Of some episodes, the fastest ones, there may be no samples.
+    episodes, of = np.unique(data.episode, return_inverse=True)
+    held = of >= (1 - config.held_out) * len(episodes)
     params = policy.init(jax.random.key(config.seed), data.obs[~held], data.latent[~held])
     if not config.last_command:
         # At its mean it is 0 to the network, so these weights stay at 0 until improvement sees the true one.
@@ -258,18 +262,20 @@ def clone(
     )
     started = time.monotonic() - (metrics[-1]["wall_s"] if metrics else 0.0)
     with closing(Events(folder, first)) as events:
-        for done in range(first, config.updates, _BLOCK):
-            before, (state, loss) = state, advance(state, train, jnp.int32(done))
+        for begun in range(first, config.updates, _BLOCK):
+            done = min(begun + _BLOCK, config.updates)
+            steps = jnp.arange(begun, done, dtype=jnp.int32)
+            before, (state, loss) = state, advance(state, train, steps)
             if not np.isfinite(loss):
-                _save(folder, before, done, metrics)
+                _save(folder, before, begun, metrics)
                 raise InputError(
-                    f"the loss is {float(loss)} in updates {done} to {done + _BLOCK} of {folder}: its last "
+                    f"the loss is {float(loss)} in updates {begun} to {done} of {folder}: its last "
                     "good state is kept; look for extreme numbers in the demonstrations, or start anew with "
                     "a lower --learning-rate"
                 )
             metrics.append(
                 {
-                    "step": done + _BLOCK,
+                    "step": done,
                     "loss": float(loss),
                     "held_out_loss": float(held_out_loss(state.average, *test))
                     if held.any()
@@ -277,10 +283,10 @@ def clone(
                     "wall_s": round(time.monotonic() - started, 2),
                 }
             )
-            events.add(done + _BLOCK, metrics[-1])
-            if (done // _BLOCK) % 10 == 9:
-                _save(folder, state, done + _BLOCK, metrics)
-            progress(done + _BLOCK, config.updates, f"loss {metrics[-1]['loss']:.3f}")
+            events.add(done, metrics[-1])
+            if done % (10 * _BLOCK) == 0:
+                _save(folder, state, done, metrics)
+            progress(done, config.updates, f"loss {metrics[-1]['loss']:.3f}")
     params = {**fixed, "net": state.average}
     write_lines(folder / "metrics.jsonl", metrics)
     save_tree(folder / "params.npz", params)
@@ -299,9 +305,9 @@ def _advance(
     fixed: Params,
     state: _State,
     train: tuple[Array, Array],
-    first: Array,
+    steps: Int32[Array, " steps"],
 ) -> tuple[_State, Array]:
-    """_BLOCK gradient steps; the samples depend on the seed and the number of the step alone."""
+    """Gradient steps of these numbers; the samples depend on the seed and the number alone."""
 
     def one(state: _State, step: Array) -> tuple[_State, Array]:
         key = jax.random.fold_in(jax.random.key(config.seed + 1), step)
@@ -319,7 +325,7 @@ def _advance(
         average = optax.incremental_update(net, state.average, 1 - decay)
         return _State(net, average, memory), loss
 
-    state, losses = jax.lax.scan(one, state, first + jnp.arange(_BLOCK))
+    state, losses = jax.lax.scan(one, state, steps)
     return state, losses.mean()
 
 

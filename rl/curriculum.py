@@ -94,15 +94,6 @@ class Pool:
             reach=np.array(1.0),
         )
 
-    def rates(
-        self, state: PoolState
-    ) -> tuple[Float[np.ndarray, " states"], Float[np.ndarray, " states"]]:
-        """Mean and standard deviation of every state's chance of success."""
-        won, lost = self._beta(state)
-        total = won + lost
-        mean = won / total
-        return mean, np.sqrt(mean * (1 - mean) / (total + 1))
-
     def choose(self, state: PoolState, groups: int, key: Array) -> Choice:
         """Draw different states by the square of how much a group would teach there.
 

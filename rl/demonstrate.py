@@ -14,13 +14,12 @@ from jaxtyping import Float32, Int, UInt32
 from regrasp.assets import ALOHA
 from regrasp.envs import BatchEnv, Randomizer, Snapshot, View, episode_keys, load_task
 from regrasp.errors import InputError
+from regrasp.progress import Progress
 from regrasp.randomization import randomizer_for
 from regrasp.rl.episodes import Episode, EpisodeWriter, Header
 from regrasp.rl.experts import Expert, load_expert
 from regrasp.rl.stats import Rate, wilson
 
-Progress = Callable[[int, int, str], None]
-"""(done, total, note)."""
 ROLE = "demonstrate"
 BATCH = 128
 """Most attempts at once; the data set does not depend on it."""

@@ -17,9 +17,8 @@ from regrasp.envs import BatchEnv, episode_keys
 from regrasp.errors import InputError
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import ChunkPolicy, play_episodes
+from regrasp.rl.policies.policy import STD_FLOOR
 
-STD_FLOOR = 1e-3
-"""Added to standard deviations: what never changes is not blown up."""
 MOST = 300_000
 """Demonstrated states that are compared with: of more, every second, third, ... one."""
 

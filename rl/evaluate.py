@@ -10,12 +10,11 @@ from jaxtyping import Bool, Float, Float32, UInt32
 
 from regrasp.envs import BatchEnv, Executor, episode_keys, role_key
 from regrasp.errors import InputError
+from regrasp.progress import Progress
 from regrasp.rl.demonstrate import seeds
 from regrasp.rl.experts import Expert
 from regrasp.rl.rollout import Outcomes, Track, rollout, times_s
 from regrasp.rl.stats import Mean, Rate, mean_of, wilson
-
-Progress = Callable[[int, int, str], None]
 
 
 class ChunkPolicy(Protocol):

@@ -17,7 +17,7 @@ class Events:
             folder: of a stage.
             done: the last step that counts of what was written before.
         """
-        purge = done + 1 if done else None
+        purge = done + 1 if done else 0
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
 
     def add(self, step: int, row: Mapping[str, Any], under: str = "") -> None:

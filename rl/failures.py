@@ -18,7 +18,8 @@ from regrasp.envs import BatchEnv, Snapshot, episode_keys
 from regrasp.envs.render import Camera, check_rendering
 from regrasp.errors import InputError
 from regrasp.files import whole, write_json
-from regrasp.rl.evaluate import Progress, play_episodes
+from regrasp.progress import Progress
+from regrasp.rl.evaluate import play_episodes
 from regrasp.rl.rollout import Outcomes
 from regrasp.rl.video import developed
 
@@ -206,7 +207,7 @@ def _stage(terms: dict[str, np.ndarray], i: int) -> str:
 
 
 def _film(env: BatchEnv, camera: Camera, frames: Sequence[Snapshot], path: Path) -> None:
-    fps = round(1 / env.task.control_dt_s / EVERY)
+    fps = 1 / env.task.control_dt_s / EVERY
     with developed(path, _picture(env, camera, frames[0]).shape, fps) as add:
         for frame in frames:
             add(_picture(env, camera, frame))

@@ -21,8 +21,9 @@ from scipy.spatial.transform import Rotation
 from regrasp.assets import SIDES
 from regrasp.envs import BatchEnv, View, episode_keys, load_task
 from regrasp.errors import InputError, check_positive
+from regrasp.progress import Progress
 from regrasp.randomization import randomizer_for
-from regrasp.rl.demonstrate import ROLE, DemonstrateConfig, Progress, demonstrate, first_rows, seeds
+from regrasp.rl.demonstrate import ROLE, DemonstrateConfig, demonstrate, first_rows, seeds
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.experts.ik import Reach
 from regrasp.rl.experts.script import CORRECTION_PER_S, Manner, smooth_noise

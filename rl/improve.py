@@ -22,9 +22,10 @@ from jaxtyping import Array, Bool, Float, Int
 from regrasp.assets import SIDES
 from regrasp.envs import BatchEnv, Snapshot, episode_keys
 from regrasp.errors import InputError
+from regrasp.progress import Progress
 from regrasp.rl.advantage import gae, group_advantage, informative
 from regrasp.rl.checkpoint import load_tree, save_tree
-from regrasp.rl.clone import Progress, read_lines, write_lines
+from regrasp.rl.clone import read_lines, write_lines
 from regrasp.rl.critic import Critic, CriticState
 from regrasp.rl.curriculum import Choice, Fresh
 from regrasp.rl.events import Events

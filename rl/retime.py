@@ -19,12 +19,12 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from regrasp.envs import BatchEnv, Snapshot, load_task
 from regrasp.errors import InputError, check_positive
+from regrasp.progress import Progress
 from regrasp.randomization import randomizer_for
 from regrasp.rl.demonstrate import record
 from regrasp.rl.episodes import Episode, Episodes, EpisodeWriter
 from regrasp.rl.rollout import Track
 
-Progress = Callable[[int, int, str], None]
 AFTER_S = 0.6
 """The last command is held for this long: success may come after it."""
 AT_ONCE = 16

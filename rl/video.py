@@ -75,7 +75,7 @@ def film(
 
 @contextmanager
 def developed(
-    path: Path, shape: tuple[int, ...], fps: int, loss: int = 20
+    path: Path, shape: tuple[int, ...], fps: float, loss: int = 20
 ) -> Iterator[Callable[[UInt8[np.ndarray, "height width 3"]], object]]:
     """Frames into an MP4 (H.264): call with one after another.
 

@@ -1,6 +1,6 @@
 """A film of a recording: the arm where it was measured, beside the simulated one under the same commands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from regrasp.assets.arm import Arm
 from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError, unknown
 from regrasp.files import whole
+from regrasp.progress import Progress
 from regrasp.rl.video import developed
 from regrasp.sim2real.kinematics import placing, tip_site
 from regrasp.sim2real.log import Log
@@ -34,7 +35,6 @@ GHOST = (0.0, 0.45, 0.70, 0.32)
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#777777")
 AZIMUTH, ELEVATION = 125.0, -18.0
 """From where the arm is looked at (degrees); it points along x."""
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

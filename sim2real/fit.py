@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 from regrasp.assets.arm import Arm
 from regrasp.envs.control import MAX_LATENCY_S
 from regrasp.errors import check_positive
+from regrasp.progress import Progress
 from regrasp.randomization import Constant, LogNormal, Table, row_json, table_of, write_table
 from regrasp.sim2real.ensemble import Simulate, draw_ensemble, table_replay
 from regrasp.sim2real.log import Log, stretch
@@ -43,7 +44,6 @@ PRIOR = 0.02
 INSIDE = 0.92
 """Share of the fitted samples that the central 90 % band is to hold: others fit a little worse."""
 BAND = 0.9
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

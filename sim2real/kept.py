@@ -1,6 +1,6 @@
 """What `gap`, `coverage` and `open-loop` leave in a folder for the report: figures, drawings, a film."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from regrasp.assets.arm import Arm, load_arm
 from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
 from regrasp.files import whole, write_json
+from regrasp.progress import Progress
 from regrasp.sim2real import plots
 from regrasp.sim2real.film import film_replay, which
 from regrasp.sim2real.gap import Gap
@@ -24,7 +25,6 @@ from regrasp.sim2real.units import ReadConfig
 
 FILM, FILMED = "gap_film.mp4", "gap_film.json"
 """The film, and what it shows or why there is none."""
-Progress = Callable[[int, int, str], None]
 
 
 def keep_gap(

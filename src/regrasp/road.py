@@ -18,6 +18,7 @@ from regrasp.envs import BatchEnv, Executor, Snapshot, Task, load_task, role_key
 from regrasp.envs.render import check_rendering
 from regrasp.errors import InputError
 from regrasp.files import read_json, whole, write_json
+from regrasp.progress import Progress
 from regrasp.randomization import randomizer_for
 from regrasp.record import Record, settings_of
 from regrasp.rl.bundle import WEIGHTS, export, load_bundle, workcell_of
@@ -33,7 +34,6 @@ from regrasp.rl.improve_config import ImproveConfig
 from regrasp.rl.policies import Params, Policy
 from regrasp.rl.retime import RetimeConfig, fastest, replays, retime
 
-Progress = Callable[[int, int, str], None]
 POLICIES = ("demonstrator", "clone", "improved")
 PHYSICS = ("nominal", "table")
 KEPT, MOST_KEPT = 256, 20_000

@@ -102,6 +102,20 @@ def test_a_checkpoint_without_its_metrics_is_refused(
         clone(FORK, shown, CONFIG, folder)
 
 
+@pytest.mark.parametrize("only", [None, 9])
+def test_as_many_steps_as_asked_for_on_whatever_there_is(
+    shown: Samples, tmp_path: Path, only: int | None
+):
+    """Of ten episodes the last alone may be left, as the fastest: it is learned from, not held out."""
+    if only is not None:
+        shown = shown._replace(episode=np.full_like(shown.episode, only))
+    params = clone(FORK, shown, replace(CONFIG, updates=130), tmp_path)
+    lines = read_lines(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [100, 130]
+    assert all(np.isfinite(line["loss"]) for line in lines)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
 def test_losses_fall_also_where_only_watched(trained):
     """To what no network can know: which of the two ways it is that the noise covers."""
     lines = read_lines(trained[0] / "metrics.jsonl")

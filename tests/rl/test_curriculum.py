@@ -96,7 +96,9 @@ def test_estimates_move_to_the_rates_observed():
         choice = pool.choose(state, 24, key)
         won = rng.random((24, 16)) < rates[choice.state][:, None]
         state = pool.learn(state, choice.state, won, *NO_FRESH)
-    mean, spread = pool.rates(state)
+    won, lost = pool._beta(state)
+    mean = won / (won + lost)
+    spread = np.sqrt(mean * (1 - mean) / (won + lost + 1))
     assert np.mean(np.abs(mean - rates) < 3 * spread) > 0.95
     assert np.abs(mean - rates).mean() < 0.1
     assert spread[state.tries > 10].mean() < 0.7 * spread[state.tries < 1].mean()
