@@ -10,7 +10,8 @@ Judged are 1000 episodes on a seed that nothing else uses, nominal and under the
 - deformable: a cable, cloned and improved, and played faster.
 - one: from a single demonstration.
 - speed: all ways to become faster than the demonstrations.
-- identity: groups of identical states beside different ones, a fixed set of starts, and a critic.
+- identity: groups of identical states beside different ones, no choice of states, physics of its own for
+  every try, corrections on top of the clone, and a critic.
 - few: the same from a clone of 40 demonstrations.
 """
 
@@ -32,11 +33,11 @@ from benchmarks.learning.draw import draw
 from benchmarks.learning.experiments import GENERATE, RETIME, STUDIES, Experiment
 from regrasp.envs import BatchEnv, load_task
 from regrasp.errors import unknown
-from regrasp.files import read_json, write_json
+from regrasp.files import read_json, whole, write_json
 from regrasp.randomization import randomizer_for
 from regrasp.record import hardware
 from regrasp.rl.bundle import load_bundle
-from regrasp.rl.clone import read_lines
+from regrasp.rl.clone import CloneConfig, read_lines
 from regrasp.rl.drift import Neighbours, drift
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import PlayConfig, evaluate
@@ -70,6 +71,10 @@ class Learning:
         for study in self.studies:
             if study not in STUDIES:
                 raise unknown("study", study, STUDIES)
+        names = [one.name for study in self.studies or STUDIES for one in STUDIES[study]]
+        for part in self.only:
+            if not any(part in name for name in names):
+                raise unknown("experiment", part, names)
 
 
 def data_of(one: Experiment, folder: Path) -> Road:
@@ -99,8 +104,13 @@ def run(one: Experiment, config: Learning) -> dict[str, Any]:
     if one.improve:
         road = Road(one.task, one.seed, config.folder / one.name, show)
         start = config.folder / one.start if one.start else None
-        if start is None and not (road.folder / "clone").exists():
-            shutil.copytree(base.folder / "clone", road.folder / "clone")
+        if start is None:
+            own = road.folder / "clone"
+            if not own.exists():
+                with whole(own) as temporary:
+                    shutil.copytree(base.folder / "clone", temporary)
+            # A clone that was copied when experiments were set otherwise is refused.
+            road.record.settled("clone", base.record.kept("clone", CloneConfig))
         road.improve(replace(one.improve, seed=one.seed), start)
         bundle = road.export()["improved"]
         result["judged"] += judgements(one, "improved", bundle, one.plays, config)
@@ -236,13 +246,14 @@ def show(stage: str) -> Any:
 
 def main() -> int:
     config = tyro.cli(Learning, description=__doc__)
-    chosen = config.studies or tuple(STUDIES)
-    for study in chosen:
+    for study in config.studies or tuple(STUDIES):
         wanted = [
             one
             for one in STUDIES[study]
             if not config.only or any(part in one.name for part in config.only)
         ]
+        if not wanted:
+            continue
         if config.dry:
             print("\n".join(f"{study}: {one.name}" for one in wanted))
             continue

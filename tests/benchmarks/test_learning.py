@@ -36,6 +36,10 @@ def test_variants_of_improvement_differ_in_the_improvement_alone():
 def test_there_is_no_such_study():
     with pytest.raises(InputError, match="'clone': did you mean 'clones'"):
         learning.Learning(studies=("clone",))
+    with pytest.raises(InputError, match="experiment 'improve-transfer_cub-0'"):
+        learning.Learning(only=("improve-transfer_cub-0",))
+    with pytest.raises(InputError, match="experiment 'speed-critic'"):
+        learning.Learning(studies=("few",), only=("speed-critic",))
 
 
 @pytest.mark.slow
@@ -72,6 +76,11 @@ def test_an_experiment_is_run_judged_told_and_drawn(
     monkeypatch.setattr(learning, "evaluate", None)
     assert learning.run(one, config)["judged"] == found["judged"]
     assert learning.experts_of("transfer_cube", config) == experts
+    # The clone that it was improved from is another one now.
+    other = replace(one, clone=replace(one.clone, updates=200))
+    monkeypatch.setattr(learning, "judgements", lambda *_: [])
+    with pytest.raises(InputError, match=r"clone stage with other settings \(updates 100 -> 200\)"):
+        learning.run(other, config)
     learning.beside([found], experts)
     assert set(found["experts"]) == {"human", "flawless"}
     assert all(("paired" in j) == (j["physics"] == "table") for j in found["judged"])
