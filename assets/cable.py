@@ -71,6 +71,7 @@ class Cable:
         name: str,
         pos: tuple[float, float, float],
         rgba: tuple[float, float, float, float],
+        contact_time_s: float | None = None,
     ) -> None:
         """Put it in a scene, straight along x.
 
@@ -81,8 +82,8 @@ class Cable:
             name: of the flex.
             pos: of its middle (m).
             rgba: its colour.
+            contact_time_s: time constant of its contacts (s); None: the shortest that the timestep allows.
         """
-        timestep_s = spec.option.timestep
         prepare(spec)
         edges = self.vertices - 1
         flex = spec.worldbody.add_body(name=name, pos=pos).make_flex(
@@ -97,7 +98,7 @@ class Cable:
             equality=1,  # It does not stretch.
         )
         flex.young, flex.poisson, flex.damping = self.young_pa, self.poisson, self.damping_s
-        touch(flex, self.friction, timestep_s)
+        touch(flex, self.friction, contact_time_s or 2 * spec.option.timestep)
         flex.selfcollide = mujoco.mjtFlexSelf.mjFLEXSELF_NONE
         flex.rgba = rgba
         # How far each edge is twisted: hinges that the engine finds by their names.
@@ -147,6 +148,7 @@ class Clip:
         name: str,
         pos: tuple[float, float, float],
         rgba: tuple[float, float, float, float],
+        contact_time_s: float | None = None,
     ) -> None:
         """Put it in a scene, for a cable along x.
 
@@ -155,7 +157,9 @@ class Clip:
             name: of the foot; the jaws are the bodies `name_near` and `name_far`, by their y.
             pos: of its middle on the table (m).
             rgba: the colour of the foot.
+            contact_time_s: time constant of its contacts (s); None: the shortest that the timestep allows.
         """
+        contact_time_s = contact_time_s or 2 * spec.option.timestep
         foot = spec.worldbody.add_body(name=name, pos=pos)
         wide, floor, root = self.for_m + 0.003, self.seat_m - self.for_m, 0.006
         base = foot.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, rgba=rgba)
@@ -163,7 +167,7 @@ class Clip:
         # The floor is round, so that a cable touches it at one point.
         seat = foot.add_geom(name=f"{name}_seat", rgba=rgba)
         _wire(seat, (0.0, -wide, floor - 0.003), (0.0, wide, floor - 0.003), 0.003)
-        self._finish(seat, spec.option.timestep)
+        self._finish(seat, contact_time_s)
         lip = self.for_m + self.wire_m - self.snap_m
         for side, sign in JAWS.items():
             jaw = foot.add_body(name=f"{name}_{side}", pos=(0, sign * wide, root))
@@ -175,11 +179,11 @@ class Clip:
             for part, (start, end) in enumerate(pairwise(points)):
                 geom = jaw.add_geom(name=f"{name}_{side}_{part}", rgba=(0.75, 0.76, 0.78, 1))
                 _wire(geom, start, end, self.wire_m)
-                self._finish(geom, spec.option.timestep)
+                self._finish(geom, contact_time_s)
 
-    def _finish(self, geom: mujoco.MjsGeom, timestep_s: float) -> None:
+    def _finish(self, geom: mujoco.MjsGeom, contact_time_s: float) -> None:
         geom.priority = 1
-        touch(geom, self.friction, timestep_s)
+        touch(geom, self.friction, contact_time_s)
 
 
 def _wire(

@@ -86,6 +86,7 @@ class Cloth:
         name: str,
         height_m: float,
         rgba: tuple[float, float, float, float],
+        contact_time_s: float | None = None,
     ) -> None:
         """Put it in a scene, flat, with its middle above the origin.
 
@@ -96,9 +97,9 @@ class Cloth:
             name: of the flex; its vertices are the bodies `name_0`, `name_1`, ... column by column.
             height_m: of the sheet's middle plane.
             rgba: its colour.
+            contact_time_s: time constant of its contacts (s); None: the shortest that the timestep allows.
         """
-        timestep_s = spec.option.timestep
-        self.check_timestep(timestep_s)
+        self.check_timestep(spec.option.timestep)
         prepare(spec)
         root = spec.worldbody.add_body(name=name, pos=(0, 0, height_m))
         flex = root.make_flex(
@@ -114,5 +115,5 @@ class Cloth:
         )
         flex.young, flex.poisson = self.young_pa, self.poisson
         flex.thickness, flex.damping = self.sheet_m, self.damping_s
-        touch(flex, self.friction, timestep_s)
+        touch(flex, self.friction, contact_time_s or 2 * spec.option.timestep)
         flex.rgba = rgba

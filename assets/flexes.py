@@ -34,9 +34,9 @@ def prepare(spec: mujoco.MjSpec) -> None:
     plane.contype, plane.conaffinity = PLANE_BIT, 0
 
 
-def touch(part: mujoco.MjsFlex | mujoco.MjsGeom, friction: float, timestep_s: float) -> None:
-    """Let a flex, or what is made for one, touch as hard as the timestep allows."""
+def touch(part: mujoco.MjsFlex | mujoco.MjsGeom, friction: float, contact_time_s: float) -> None:
+    """Let a flex, or what is made for one, touch as hard as this contact time (s) allows."""
     part.friction = (friction, *ROLLING)
-    part.solref, part.solimp = (2 * timestep_s, 1.0), HARD_IMPEDANCE
+    part.solref, part.solimp = (contact_time_s, 1.0), HARD_IMPEDANCE
     if isinstance(part, mujoco.MjsFlex):
         part.contype, part.conaffinity = PLANE_BIT, PLANE_BIT | 1

@@ -255,7 +255,7 @@ def main() -> int:
                 f"{hung.growth:.2f}",
             )
             if house:
-                off = np.degrees(hung.angle_rad - PEIRCE_RAD)
+                off = np.degrees(abs(hung.angle_rad - PEIRCE_RAD))
                 results.append(Result(f"{strip.name}_overhang_off", float(off), "deg", "lower"))
                 results.append(Result(f"{strip.name}_swing_on_swing", hung.growth, "1", "lower"))
     for name, thing in (("cable", CABLE), ("cloth", TOWEL)):

@@ -174,6 +174,7 @@ class Extremes:
             names = [
                 mujoco.mj_id2name(self.model, GEOM, geom)
                 or mujoco.mj_id2name(self.model, FLEX, flex)
+                or f"geom {geom}"
                 for geom, flex in sides
             ]
             self.pair = " and ".join(names)

@@ -41,6 +41,7 @@ from benchmarks.common import (
 from benchmarks.sweep import SIZES, plot, sweep
 from regrasp import BatchEnv
 from regrasp.envs import episode_keys
+from regrasp.errors import InputError
 
 _VEL = int(mujoco.mjtStage.mjSTAGE_VEL)
 _NONE = int(mujoco.mjtStage.mjSTAGE_NONE)
@@ -86,6 +87,11 @@ class Throughput:
     """Make the ratios the baseline of this kind of machine."""
     json: bool = False
     """Print one JSON list."""
+
+    def __post_init__(self) -> None:
+        for name in ("gate", "update"):
+            if self.sweep and getattr(self, name):
+                raise InputError(f"sweep with {name}: a sweep has no baseline; choose either")
 
 
 class Bare:

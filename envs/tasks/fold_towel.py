@@ -1,8 +1,8 @@
 """Both arms fold a towel in two, edge to edge.
 
-The towel lies on the table, its near edge over a rod that leaves room for a finger beneath. It is a cloth
-that only friction holds. Staged reward, one for each: an edge lifted, brought over the other half, folded,
-lying there untouched.
+The towel comes down to the table from the height of a rod, which then lies under its near edge and leaves
+room for a finger beneath. It is a cloth that only friction holds. Staged reward, one for each: an edge
+lifted, brought over the other half, folded, lying there untouched.
 """
 
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ class FoldTowel(Task):
     def scene(self) -> mujoco.MjSpec:
         spec = self.workcell().spec()
         height_m = TABLE_TOP_M + 2 * self.rod_m + self.towel.radius_m
-        self.towel.add(spec, "towel", height_m, (0.80, 0.30, 0.28, 1.0))
+        self.towel.add(spec, "towel", height_m, (0.80, 0.30, 0.28, 1.0), self.contact_time_s)
         rod = spec.worldbody.add_geom(name="rod", type=mujoco.mjtGeom.mjGEOM_CAPSULE)
         end = self.towel.size_m[0] / 2 + self.beyond_m
         y = self.middle_y_m + self.over_m - self.towel.size_m[1] / 2

@@ -119,10 +119,11 @@ class RouteCable(Task):
         spec = self.workcell().spec()
         height_m = TABLE_TOP_M + self.cable.radius_m
         middle_m = (self.start_y_m[0] + self.start_y_m[1]) / 2
-        self.cable.add(spec, "cable", (0.0, middle_m, height_m), (0.16, 0.17, 0.20, 1.0))
+        dark, hard = (0.16, 0.17, 0.20, 1.0), self.contact_time_s
+        self.cable.add(spec, "cable", (0.0, middle_m, height_m), dark, hard)
         for name, (x, y) in zip(CLIPS, self.clips_m, strict=True):
             colour = (0.85, 0.35, 0.2, 1.0) if name == "first" else (0.2, 0.45, 0.75, 1.0)
-            self.clip.add(spec, name, (x, y, TABLE_TOP_M), colour)
+            self.clip.add(spec, name, (x, y, TABLE_TOP_M), colour, hard)
         return spec
 
     def watch(self) -> Watch:

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from benchmarks import accelerator, baselines
 from benchmarks.common import Result
+from benchmarks.physics import finer
 from benchmarks.stability import Table
+from benchmarks.throughput import Throughput
 
+from regrasp.envs import TASKS, load_task
 from regrasp.errors import InputError
 
 SCENE = """<mujoco><worldbody>
@@ -59,6 +62,21 @@ def test_all_that_is_soft_is_looked_at_where_it_is(dof: str):
         table.look(data.qpos[None], never)
         assert table.lowest_m[1:].min() == pytest.approx(data.flexvert_xpos[:, 2].min())
         assert table.through == through
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_finer_step_leaves_contacts_as_they_are(name: str):
+    task = load_task(name)
+    usual, fine = (one.scene().compile() for one in (task, finer(task)))
+    assert fine.opt.timestep == pytest.approx(usual.opt.timestep / 2)
+    for field in ("geom_solref", "geom_solimp", "flex_solref", "flex_solimp"):
+        np.testing.assert_array_equal(getattr(fine, field), getattr(usual, field), err_msg=field)
+
+
+def test_a_sweep_has_no_baseline():
+    for only in ("gate", "update"):
+        with pytest.raises(InputError, match=f"sweep with {only}"):
+            Throughput(sweep=True, **{only: True})
 
 
 def test_baselines_hold_ratios_alone(tmp_path, monkeypatch):

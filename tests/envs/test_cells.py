@@ -51,12 +51,21 @@ def test_observations_and_actions_are_those_of_its_arms(env: BatchEnv):
 def test_objects_start_on_the_table_and_at_rest(env: BatchEnv):
     env.reset(seed=1)
     before = {name: np.array(pos) for name, pos in env.view().body_pos.items()}
+    lay = {name: np.array(points) for name, points in env.view().flex.items()}
+    assert before or lay
     half = env.workcell.table_half_m
     for _ in range(10):
         env.step(np.tile(env.control.home, (4, 1)))
     for name, pos in env.view().body_pos.items():
         assert (np.abs(before[name][:, :2]) < half).all()
         np.testing.assert_allclose(pos, before[name], atol=2e-3)
+    for name, points in env.view().flex.items():
+        # A cloth comes down from the height of a rod, and bends over it: straight, and onto the table.
+        assert (np.abs(lay[name][..., :2]) < half).all()
+        way = points.mean(axis=1) - lay[name].mean(axis=1)
+        np.testing.assert_allclose(way[:, :2], 0, atol=0.015)
+        assert (way[:, 2] < 0).all()
+        assert np.min(points[..., 2]) > 0
 
 
 def test_its_arms_servos_are_what_differs(env: BatchEnv):
