@@ -74,9 +74,10 @@ def test_a_finer_step_leaves_contacts_as_they_are(name: str):
 
 
 def test_a_sweep_has_no_baseline():
-    for only in ("gate", "update"):
-        with pytest.raises(InputError, match=f"sweep with {only}"):
-            Throughput(sweep=True, **{only: True})
+    with pytest.raises(InputError, match="sweep with gate"):
+        Throughput(sweep=True, gate=True)
+    with pytest.raises(InputError, match="sweep with update"):
+        Throughput(sweep=True, update=True)
 
 
 def test_baselines_hold_ratios_alone(tmp_path, monkeypatch):

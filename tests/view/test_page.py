@@ -140,10 +140,16 @@ def test_time_passes_at_the_speed_that_was_chosen_and_not_while_paused(
     now += 0.065
     still.frame()
     assert show.step == 4
-    # A pause of the machine is not caught up with: four steps a picture are the most.
+    # A pause of the machine is not caught up with: four steps a picture are the most, or what the speed takes.
     now += 10.0
     still.frame()
     assert show.step == 8
+    still.speed = 6.0
+    still._debt_s = 0.0
+    for frames in range(1, 4):
+        now += 1 / show.config.fps
+        still.frame()
+        assert show.step == pytest.approx(8 + frames * 6 / show.config.fps / show.dt_s, abs=1)
 
 
 def test_what_is_refused_is_told_and_the_page_goes_on(still: Page):
@@ -223,6 +229,7 @@ def test_recordings_stand_beside_and_follow_the_clock(show: Show):
     logs = [
         Log("waves", arm.joint_names, t, wave, late),
         Log("pair", names, t, both, 0.01 + 0.98 * both, grippers=show.env.workcell.gripper_columns),
+        Log("strange", ("knee",), t, wave[:, :1], late[:, :1]),
     ]
     beside = Beside(logs)
     page = Page(show, show.config.host, free_port(show.config.host, 0), beside)
@@ -243,5 +250,23 @@ def test_recordings_stand_beside_and_follow_the_clock(show: Show):
         page.step()
         assert show.actor.name == "pair"
         np.testing.assert_allclose(np.asarray(show.env.view().target)[0], both[0], atol=1e-5)
+        # What is measured stands where the recording that drives the simulation is, wherever that goes.
+        for _ in range(12):
+            page.step()
+        page.frame()
+        assert beside.time_s == pytest.approx(show.time_s)
+        show.restore_time(0.2)
+        page.frame()
+        assert beside.time_s == pytest.approx(show.time_s) == pytest.approx(0.2)
+        assert np.isnan(beside._curves(names[0])[3]).all()
+        # One that cannot be played leaves the other one where it is.
+        told: list[str] = []
+        page.tell = lambda what, title="": told.append(what)  # type: ignore[method-assign]
+        page.post(lambda: beside.choose("3: strange"))
+        page.frame()
+        assert len(told) == 1
+        assert "of no arm that is known" in told[0]
+        assert beside.name == "2: pair"
+        page.frame()
     finally:
         page.close()

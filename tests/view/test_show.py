@@ -203,6 +203,62 @@ def test_what_did_not_succeed_is_not_kept(taught: Show):
     assert not taught.recorder.on
 
 
+@pytest.mark.parametrize("first", ["stop", "drop"])
+def test_what_was_kept_or_discarded_is_not_kept_again(taught: Show, first: str):
+    recorder = taught.recorder
+    before = recorder.kept
+    taught.record()
+    taught.outcome = "success"  # As if it had.
+    recorder.before()
+    recorder.after("success")
+    getattr(recorder, first)()
+    assert recorder.kept == before + (first == "stop")
+    with pytest.raises(InputError, match="nothing is being recorded"):
+        recorder.stop()
+    assert recorder.kept == before + (first == "stop")
+
+
+def test_who_leads_a_demonstration_leads_it_to_its_end(taught: Show):
+    taught.record()
+    advance(taught, 3)
+    with pytest.raises(InputError, match="being recorded by who leads it"):
+        taught.act_by(Teacher(TASK))
+    assert taught.actor is taught.leader
+
+
+def test_the_expert_acts_again_from_a_start_and_from_a_moment_of_its_own(taught: Show):
+    expert = taught.actor
+    advance(taught, 21)
+    moment = taught.keep()
+    future = advance(taught, FORWARD)
+    taught.act_by(taught.leader)
+    advance(taught, 5)
+    # What another one has done it knows nothing of, but it knows how it came to this moment.
+    taught.restore(moment)
+    taught.act_by(expert)
+    np.testing.assert_array_equal(advance(taught, FORWARD), future)
+    taught.act_by(taught.leader)
+    later = taught.keep()
+    taught.begin(1)
+    taught.act_by(expert)
+    advance(taught, 3)
+    # Refused, and everything stands where it did.
+    row = taught.env.state_row(0)
+    with pytest.raises(InputError, match="did not see begin"):
+        taught.restore(later)
+    assert (taught.episode, taught.step) == (1, 3)
+    np.testing.assert_array_equal(taught.env.state_row(0), row)
+
+
+def test_ghosts_have_timing_and_sensing_of_their_own(show: Show):
+    advance(show, 5)
+    ghosts = show.fork(4, own_physics=True, noise=0.0)
+    drawn = ghosts.env.take()
+    assert len(np.unique(drawn.carry["settings"], axis=0)) == 4
+    assert any(len(np.unique(v.reshape(4, -1), axis=0)) == 4 for v in drawn.fields.values())
+    show.clear()
+
+
 def test_a_snapshot_is_gone_on_from(show: Show, tmp_path: Path):
     advance(show, 20)
     path = tmp_path / "moment.npz"

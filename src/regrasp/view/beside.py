@@ -75,6 +75,8 @@ class Beside:
         self._arm, self._params = arm, params
         self.time_s = 0.0
         self.played: Played | None = None
+        self.name = ""
+        """Of the one that is played."""
         self._nodes: list[Any] = []
 
     @classmethod
@@ -115,11 +117,11 @@ class Beside:
         if name not in self._logs:
             raise unknown("recording", name, self._logs)
         log = self._logs[name]
+        both = log.joints == self._show.env.workcell.action_names
+        played = Played(log, self._show.env.workcell.arm, None) if both else self._alone(log)
         for node in self._nodes:
             node.remove()
-        self._nodes, self.time_s = [], 0.0
-        both = log.joints == self._show.env.workcell.action_names
-        self.played = Played(log, self._show.env.workcell.arm, None) if both else self._alone(log)
+        self._nodes, self.time_s, self.played, self.name = [], 0.0, played, name
         if both:
             self._draw_both()
         else:
@@ -133,9 +135,13 @@ class Beside:
             self.time_s = (self.time_s + dt_s) % self.played.log.duration_s
 
     def update(self) -> None:
-        """Put the arms where they are at this time."""
-        if self.played is not None:
-            self._show_at(self.played, self.time_s)
+        """Put the arms where they are at this time: of what drives the simulation, where that is."""
+        if self.played is None:
+            return
+        actor = self._show.actor
+        if isinstance(actor, Replayer) and actor.log is self.played.log:
+            self.time_s = min(self._show.time_s, self.played.log.duration_s)
+        self._show_at(self.played, self.time_s)
 
     def drive(self) -> None:
         """Begin an episode in which the simulation is sent the commands of a recording of both arms.
@@ -147,7 +153,6 @@ class Beside:
             actor = Replayer(self.played.log, self._show.env.workcell)
             self._show.act_by(actor)
             self._show.begin(self._show.episode)
-            self.time_s = 0.0
 
     # ---- the page ----
 
@@ -169,7 +174,10 @@ class Beside:
         drive.on_click(lambda event: page.post(self.drive))
 
         def again() -> None:
-            self.choose(which.value)
+            try:
+                self.choose(which.value)
+            finally:
+                which.value = self.name
             joint.options = self._some.log.joints
             drive.visible = self._some.simulated is None
             chart.data = self._curves(joint.value)
@@ -184,7 +192,10 @@ class Beside:
         played = self._some
         every = max(1, len(played.t) // POINTS)
         column = played.log.joints.index(joint)
-        own = played.log.q if played.simulated is None else played.simulated
+        unknown = np.full_like(
+            played.log.q, np.nan
+        )  # Of both arms it is the scene that is simulated.
+        own = unknown if played.simulated is None else played.simulated
         curves = (played.log.cmd, played.log.q, own)
         return (played.t[::every], *(values[::every, column].copy() for values in curves))
 

@@ -96,7 +96,8 @@ class Controls:
                 "Own physics", True, hint="Each under its own draw of the table."
             )
             noise = gui.add_slider(
-                "Policy noise", 0.0, 1.0, 0.1, 1.0, hint="0: the middle of what a policy would do."
+                *("Policy noise", 0.0, 1.0, 0.1, float(getattr(show.actor, "noise", 0.0))),
+                hint="0: the middle of what a policy would do.",
             )
             fork = gui.add_button("Fork")
             fork.on_click(self._do(lambda: self._fork(count.value, own.value, noise.value)))

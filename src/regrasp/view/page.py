@@ -5,6 +5,7 @@ import io
 import queue
 import time
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import mujoco
@@ -19,7 +20,8 @@ from regrasp.view.show import Show
 from regrasp.view.stage import Crowd, Figures, hues
 
 MOST_STEPS = 4
-"""Control steps between two pictures at most: a slow simulation is shown slowly, not in jumps."""
+"""Control steps between two pictures at most, unless the speed takes more: a slow simulation is shown slowly,
+not in jumps."""
 REFRESH_S = 0.2
 """How often words, sliders and plots are brought up to date."""
 AGAIN_S = 1.5
@@ -141,7 +143,8 @@ class Page:
         self._debt_s += self.speed * elapsed_s
         steps = int(self._debt_s / dt_s)
         self._debt_s = min(self._debt_s - steps * dt_s, dt_s)
-        for _ in range(min(steps, MOST_STEPS)):
+        most = max(MOST_STEPS, ceil(self.speed / self.show.config.fps / dt_s))
+        for _ in range(min(steps, most)):
             self._advance()
 
     def _advance(self) -> None:

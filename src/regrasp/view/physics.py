@@ -73,9 +73,10 @@ class Physics:
         }
 
     def drawn(self, key: UInt32[np.ndarray, "2"]) -> dict[str, np.ndarray]:
-        """The numbers of the episode of this raw key, under the table."""
+        """The numbers of the episode of this raw key, under the table; nominal where there is no knob."""
         drawn = self._table.numbers(streams(jnp.asarray(key))[1])
-        return {name: np.asarray(values) for name, values in drawn.items()}
+        found = {name: np.asarray(values) for name, values in drawn.items()}
+        return {n: v if n in self.knobs else self.nominal()[n] for n, v in found.items()}
 
     def turned(self, numbers: Numbers, name: str, value: float) -> dict[str, np.ndarray]:
         """The numbers with one knob turned: all that it stands for get this value.

@@ -29,12 +29,9 @@ class Recorder:
             manner=MANNER,
             config={"randomize": config.randomize},
         )
-        self._obs: list[dict[str, np.ndarray]] = []
-        self._actions: list[np.ndarray] = []
-        self._states: list[Snapshot] = []
-        self._outcome = ""
         self.on = False
         """Whether a demonstration is being recorded."""
+        self._forget()
 
     @property
     def folder(self) -> Path:
@@ -58,8 +55,8 @@ class Recorder:
 
     def start(self) -> None:
         """Record from now on."""
-        self._obs, self._actions, self._states = [], [], []
-        self._outcome, self.on = "running", True
+        self._forget()
+        self.on = True
 
     def before(self) -> None:
         """What is seen, before a control step."""
@@ -75,6 +72,7 @@ class Recorder:
 
     def drop(self) -> None:
         """Stop, and forget what was recorded."""
+        self._forget()
         self.on = False
 
     def stop(self) -> int:
@@ -84,12 +82,12 @@ class Recorder:
             How many there are now.
 
         Raises:
-            InputError: nothing was recorded, it did not succeed, or it cannot be written. Recording has ended
-                in any case.
+            InputError: nothing is being recorded, it did not succeed, or it cannot be written. Recording has
+                ended in any case.
         """
+        if not self.on:
+            raise InputError("nothing is being recorded: choose Record first")
         self.on = False
-        if not self._actions:
-            raise InputError("nothing was recorded: let it run for a while")
         if self._outcome != "success":
             raise InputError(
                 f"the episode ended as {self._outcome}: only what succeeds is kept; try again"
@@ -99,7 +97,15 @@ class Recorder:
             np.stack(self._actions),
             True,
         )
-        return self._write(episode, Snapshot.concatenate(self._states))
+        states = Snapshot.concatenate(self._states)
+        self._forget()
+        return self._write(episode, states)
+
+    def _forget(self) -> None:
+        self._obs: list[dict[str, np.ndarray]] = []
+        self._actions: list[np.ndarray] = []
+        self._states: list[Snapshot] = []
+        self._outcome = "running"
 
     def _write(self, episode: Episode, states: Snapshot) -> int:
         """Everything anew: episodes are written whole or not at all."""

@@ -113,6 +113,8 @@ class Show:
         self.moments: list[Moment] = []
         self.numbers: dict[str, np.ndarray] = {}
         self._key = np.zeros(2, np.uint32)
+        self._memories: Mapping[str, Any] = {}
+        """Those of the moment that was gone back to, until time goes on."""
         self._start("evaluate", 0)
         self.physics = Physics(self.env, table)
         self.hand = Hand(self.env)
@@ -152,7 +154,7 @@ class Show:
         self.hand.apply()
         self.recorder.before()
         ended = ends(self.actor.step(self.env, self.step))
-        self.step += 1
+        self.step, self._memories = self.step + 1, {}
         view = self.env.view()
         self.trace.add(self.time_s, np.asarray(view.target)[0], np.asarray(view.joint_pos)[0])
         self.outcome = ended[0]
@@ -185,8 +187,14 @@ class Show:
         """
         if self.recorder.on:
             raise InputError("a demonstration is being recorded: stop it first")
+        now = self.env.take(0)
         self.env.restore(moment.snapshot)
-        self.actor.recall(self.env, moment.memories.get(self.actor.name))
+        try:
+            self._hand_to(self.actor, moment.step, moment.memories)
+        except InputError:
+            self.env.restore(now)
+            raise
+        self._memories = moment.memories
         self.hand.let_go()
         self.step, self.outcome, self.episode = moment.step, moment.outcome, moment.episode
         self.numbers = dict(moment.numbers)
@@ -211,13 +219,14 @@ class Show:
         """Let another one act from now on.
 
         Raises:
-            InputError: it cannot go on from here.
+            InputError: it cannot go on from here, or a demonstration is being recorded.
         """
         if actor is self.actor:
             return
-        moment = self.keep()
-        actor.recall(self.env, moment.memories.get(actor.name))
-        self.env.restore(self.env.without_chunks(moment.snapshot))
+        if self.recorder.on:
+            raise InputError("a demonstration is being recorded by who leads it: stop it first")
+        self._hand_to(actor, self.step, self._memories)
+        self.env.restore(self.env.without_chunks(self.env.take(0)))
         self.actor = actor
 
     def record(self) -> None:
@@ -239,7 +248,8 @@ class Show:
 
         Args:
             count: how many.
-            own_physics: each under a draw of the task's table of its own; else under that of the moment.
+            own_physics: each under a draw of the task's table of its own, timing and sensing included; else
+                under those of the moment.
             noise: scale of the noise of a policy in the ghosts; None: its own.
 
         Raises:
@@ -248,9 +258,12 @@ class Show:
         if not 1 <= count <= 64:
             raise InputError(f"ghosts {count}: choose 1 to 64")
         env = self._ghost_env(count, own_physics)
-        keys = np.asarray(episode_keys(self.config.seed, "train", 0, count))
+        keys, now = np.asarray(episode_keys(self.config.seed, "train", 0, count)), self.env.take(0)
+        if own_physics:
+            put = [self.physics.put(now, self.physics.drawn(key)) for key in keys]
+            now = Snapshot.concatenate(put)
         env.begin(keys)
-        env.fork(self.env.take(0), keys=keys, physics="row" if own_physics else "snapshot")
+        env.fork(now, keys=keys)
         actor = self.actor.another(noise)
         actor.recall(env, self.actor.memory())
         self.ghosts = Ghosts(env, actor, self.step)
@@ -293,6 +306,14 @@ class Show:
 
     # ---- inside ----
 
+    def _hand_to(self, actor: Actor, step: int, memories: Mapping[str, Any]) -> None:
+        """Have somebody go on at this step of an episode; at its start everybody can."""
+        memory = memories.get(actor.name)
+        if memory is None and not step:
+            actor.start(self.env, self._key[None])
+        else:
+            actor.recall(self.env, memory)
+
     def _knobs(self) -> list[Any]:
         return list(self.physics.knobs.values())
 
@@ -308,7 +329,7 @@ class Show:
         self._key = _key(self.config.seed, role, number)
         self.env.begin(self._key[None])
         self.actor.start(self.env, self._key[None])
-        self.step, self.outcome = 0, "running"
+        self.step, self.outcome, self._memories = 0, "running", {}
         self.jumps += 1
         if role == "evaluate":
             self.episode = number
@@ -346,10 +367,7 @@ class Show:
         plays = isinstance(self.actor, Follower)
         self.env.restore(kept if plays else self.env.without_chunks(kept))
         self.step = int(kept.carry["step"])
-        if self.step:
-            self.actor.recall(self.env, None)
-        else:
-            self.actor.start(self.env, self._key[None])
+        self._hand_to(self.actor, self.step, {})
         self._remember_start()
 
     def _ghost_env(self, count: int, own_physics: bool) -> BatchEnv:
