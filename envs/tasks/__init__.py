@@ -1,7 +1,7 @@
 """The tasks, by name."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import Field, replace
 from typing import Any
 
 from regrasp.assets import ALOHA, load_workcell
@@ -14,7 +14,7 @@ from regrasp.envs.tasks.press_dough import PressDough
 from regrasp.envs.tasks.route_cable import RouteCable
 from regrasp.envs.tasks.tidy import Tidy
 from regrasp.envs.tasks.transfer_cube import TransferCube
-from regrasp.errors import unknown
+from regrasp.errors import check_alike, unknown
 
 TASKS: dict[str, type[Task]] = {
     "transfer_cube": TransferCube,
@@ -49,19 +49,21 @@ def load_task(name: str, workcell: str = ALOHA, figures: Mapping[str, float] | N
     for figure in figures or {}:
         if figure not in numbers:
             raise unknown(f"figure of {name}", figure, numbers)
-    own = {figure: _whole(figure, value, known) for figure, value in own.items()}
+    own = {figure: _whole(figure, value, known[figure]) for figure, value in own.items()}
     return TASKS[name](cell=workcell, **{**own, **(figures or {})})
 
 
-def _whole(figure: str, value: Any, known: Mapping[str, Any]) -> Any:
+def _whole(figure: str, value: Any, field: Field) -> Any:
     """A figure; what is a group of figures, such as a cloth, is told in part."""
-    if not isinstance(value, dict):
+    default: Any = field.default
+    parts = getattr(default, "__dataclass_fields__", None)
+    if parts is None or not isinstance(value, dict):
+        check_alike(f"figure {figure}", value, field)
         return value
-    default = known[figure].default
-    parts = getattr(default, "__dataclass_fields__", {})
     for part in value:
         if part not in parts:
             raise unknown(f"part of the figure {figure}", part, parts)
+        check_alike(f"part {part} of the figure {figure}", value[part], parts[part])
     return replace(default, **value)
 
 

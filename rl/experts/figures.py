@@ -3,7 +3,7 @@
 from typing import Any, TypeVar
 
 from regrasp.envs import Task
-from regrasp.errors import unknown
+from regrasp.errors import check_alike, unknown
 
 F = TypeVar("F")
 
@@ -17,11 +17,12 @@ def figures_of(name: str, task: Task, kind: type[F]) -> F:
         kind: a dataclass of figures whose defaults are those of the ALOHA workcell.
 
     Raises:
-        InputError: the workcell's table names a figure that the teacher does not know.
+        InputError: the workcell's table names a figure that the teacher does not know, or of another kind.
     """
     found: dict[str, Any] = task.workcell().figures(name, "expert")
     known = kind.__dataclass_fields__  # type: ignore[attr-defined]
     for figure in found:
         if figure not in known:
             raise unknown(f"figure of the expert of {name}, workcell {task.cell}", figure, known)
+        check_alike(f"figure {figure} of the expert of {name}", found[figure], known[figure])
     return kind(**found)

@@ -19,12 +19,13 @@ from regrasp.rl.experts.figures import figures_of
 from regrasp.rl.experts.ik import DOWN
 from regrasp.rl.experts.script import (
     HUMAN,
-    OVER,
+    OVER_RAD,
     Manner,
     Move,
     Row,
     ScriptedExpert,
     both,
+    from_angles,
     turned,
 )
 
@@ -45,6 +46,8 @@ class Hand(NamedTuple):
 class Figures:
     """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
 
+    over_rad: tuple[float, ...] = OVER_RAD
+    """Angles of a hand that points down at the table, to search from for a grasp."""
     inset_m: float = 0.03
     """How far from the corner, along the edge, a hand takes hold."""
     depth_m: float = 0.018
@@ -103,9 +106,10 @@ class FoldTowelExpert(ScriptedExpert):
     def _pick(self, row: Row) -> Iterator[Move]:
         """Under the edge, and up with it."""
         f, first = self.figures, True
+        over = from_angles(f.over_rad)
         while True:
             above = self._here(row, -f.before_m, 0.05)
-            poses = {side: row.pose(side, *above[side], near=OVER) for side in SIDES}
+            poses = {side: row.pose(side, *above[side], near=over) for side in SIDES}
             yield both(1.2 if first else 0.6, poses, f.open)
             yield Move(0.1 + row.pause())
             # The towel has settled by now.

@@ -1,16 +1,29 @@
 """A scripted teacher of lift_pot."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
 
 from regrasp.assets import SIDES
+from regrasp.envs import Task
 from regrasp.envs.tasks.lift_pot import LiftPot
 from regrasp.envs.tasks.parts import TABLE_TOP_M
+from regrasp.rl.experts.figures import figures_of
 from regrasp.rl.experts.ik import DOWN
-from regrasp.rl.experts.script import OVER, Move, Pose, Row, ScriptedExpert, turned
+from regrasp.rl.experts.script import (
+    HUMAN,
+    OVER_RAD,
+    Manner,
+    Move,
+    Pose,
+    Row,
+    ScriptedExpert,
+    from_angles,
+    turned,
+)
 
 LEAN_RAD = 0.5
 """The hands reach in from either side: cameras and forearms stay apart above the pot."""
@@ -34,6 +47,14 @@ CORRECTION = 0.8
 """Share of a seen error in height that is corrected at once."""
 
 
+@dataclass(frozen=True)
+class Figures:
+    """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
+
+    over_rad: tuple[float, ...] = OVER_RAD
+    """Angles of a hand that points down at the table, to search from for a grasp."""
+
+
 class Grasp(NamedTuple):
     """Where a gripper takes hold."""
 
@@ -45,6 +66,10 @@ class Grasp(NamedTuple):
 
 class LiftPotExpert(ScriptedExpert):
     """Both hands reach for their handles, close, and lift at equal pace with an eye on the tilt."""
+
+    def __init__(self, task: Task, manner: Manner = HUMAN):
+        super().__init__(task, manner)
+        self.figures = figures_of("lift_pot", task, Figures)
 
     def script(self, row: Row) -> Iterator[Move]:
         seconds = 1.0
@@ -108,10 +133,9 @@ class LiftPotExpert(ScriptedExpert):
             for side, turn in turns.items()
         }
 
-    @staticmethod
-    def _above(row: Row, side: str, grasp: Grasp) -> Pose:
+    def _above(self, row: Row, side: str, grasp: Grasp) -> Pose:
         back = grasp.position - ABOVE_M * grasp.rotation[:, 0]
-        return row.pose(side, back, grasp.rotation, near=OVER)
+        return row.pose(side, back, grasp.rotation, near=from_angles(self.figures.over_rad))
 
     def _handle(self, row: Row, side: str) -> Float[np.ndarray, "3"]:
         """Where a handle is to be taken, as it is seen now (m)."""

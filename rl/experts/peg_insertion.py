@@ -1,6 +1,7 @@
 """A scripted teacher of peg_insertion."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +11,18 @@ from scipy.spatial.transform import Rotation
 from regrasp.assets import SIDES
 from regrasp.envs.tasks.parts import BAR_SYMMETRIES
 from regrasp.envs.tasks.peg_insertion import PIN_RADIUS_M, PegInsertion
+from regrasp.rl.experts.figures import figures_of
 from regrasp.rl.experts.ik import DOWN, LEVEL, between
 from regrasp.rl.experts.script import (
-    OVER,
+    HUMAN,
+    OVER_RAD,
     STILL_RAD_S,
+    Manner,
     Move,
     Pose,
     Row,
     ScriptedExpert,
+    from_angles,
     turned,
 )
 
@@ -55,10 +60,22 @@ UP = Rotation.from_euler("y", -0.5 * np.pi).as_matrix()
 """An object's axis, x, points up."""
 
 
+@dataclass(frozen=True)
+class Figures:
+    """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
+
+    over_rad: tuple[float, ...] = OVER_RAD
+    """Angles of a hand that points down at the table, to search from for a grasp."""
+
+
 class PegInsertionExpert(ScriptedExpert):
     """Either hand picks up its object; the right one aims at what it sees and pushes the peg in."""
 
     task: PegInsertion
+
+    def __init__(self, task: PegInsertion, manner: Manner = HUMAN):
+        super().__init__(task, manner)
+        self.figures = figures_of("peg_insertion", task, Figures)
 
     def script(self, row: Row) -> Iterator[Move]:
         meet = MEET_M + row.rng.normal(0, 1, 3) * self.manner.meet_spread_m
@@ -69,6 +86,7 @@ class PegInsertionExpert(ScriptedExpert):
 
     def _pick_up(self, row: Row) -> Iterator[Move]:
         """Take what is not in its hand, both hands at once where there is room, until both are."""
+        over = from_angles(self.figures.over_rad)
         while missing := [side for side in SIDES if not self._in_hand(row, side)]:
             above: dict[str, Pose] = {}
             grasp: dict[str, Pose] = {}
@@ -76,7 +94,7 @@ class PegInsertionExpert(ScriptedExpert):
             for side in missing:
                 places[side], rotation = self._grasp(row, side)
                 up = places[side] + [0, 0, LIFT_M]
-                above[side] = row.pose(side, up, rotation, near=OVER)
+                above[side] = row.pose(side, up, rotation, near=over)
                 grasp[side] = row.pose(side, places[side], rotation, near=above[side])
             yield _both(1.0, above, dict.fromkeys(missing, 1.0))
             for turn in [missing] if _roomy(*places.values()) else [[side] for side in missing]:

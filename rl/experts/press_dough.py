@@ -12,7 +12,16 @@ from regrasp.envs import View
 from regrasp.envs.tasks.press_dough import Shape, mark, shape, wanted
 from regrasp.rl.experts.figures import figures_of
 from regrasp.rl.experts.ik import DOWN
-from regrasp.rl.experts.script import HUMAN, Manner, Move, Row, ScriptedExpert, from_angles, turned
+from regrasp.rl.experts.script import (
+    HUMAN,
+    OVER_RAD,
+    Manner,
+    Move,
+    Row,
+    ScriptedExpert,
+    from_angles,
+    turned,
+)
 
 LATEST_PRESS_S = 7.0
 """Squeezing ends by then: what follows needs the rest of the time."""
@@ -24,7 +33,7 @@ LATEST_RETRY_S = 10.0
 class Figures:
     """Where the hand goes, in the ALOHA workcell; the table of another one says what differs there."""
 
-    over_rad: tuple[float, ...] = (0.0, 0.0, 0.45, 0.0, 1.15, 0.0)
+    over_rad: tuple[float, ...] = OVER_RAD
     """Angles of a hand that points down at the table, to search from for a grasp."""
     above_m: float = 0.08
     """How far above the grasp the hand comes down from, and lifts to."""

@@ -18,13 +18,14 @@ from regrasp.rl.experts.figures import figures_of
 from regrasp.rl.experts.ik import DOWN
 from regrasp.rl.experts.script import (
     HUMAN,
-    OVER,
+    OVER_RAD,
     Manner,
     Move,
     Pose,
     Row,
     ScriptedExpert,
     both,
+    from_angles,
     turned,
 )
 
@@ -38,8 +39,10 @@ SIGNS = {"left": -1.0, "right": 1.0}
 
 @dataclass(frozen=True)
 class Figures:
-    """Where the hands go, in the ALOHA workcell."""
+    """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
 
+    over_rad: tuple[float, ...] = OVER_RAD
+    """Angles of a hand that points down at the table, to search from for a grasp."""
     apart_m: float = 0.05
     """How far from the clip a hand holds the cable."""
     low_m: float = 0.0015
@@ -103,7 +106,9 @@ class RouteCableExpert(ScriptedExpert):
                 for side, end in ends.items()
             }
             above = {
-                side: row.pose(side, low[side] + [0, 0, f.above_m], hands[side], near=OVER)
+                side: row.pose(
+                    side, low[side] + [0, 0, f.above_m], hands[side], near=from_angles(f.over_rad)
+                )
                 for side in SIDES
             }
             yield both(seconds, above, f.open)

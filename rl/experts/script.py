@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from regrasp.assets import SIDES
 from regrasp.envs import Task, View
+from regrasp.errors import InputError
 from regrasp.rl.experts.ik import Reach, between
 
 CORRECTION_PER_S = 4.0
@@ -62,9 +63,9 @@ def from_angles(angles: Sequence[float] | Float[np.ndarray, " joints"]) -> Pose:
     return Pose(np.array(angles, float), np.zeros(len(angles)))
 
 
-OVER = from_angles((0.0, 0.0, 0.45, 0.0, 1.15, 0.0))
-"""A hand pointing down at the table, to search from for a grasp. At home the wrist is straight: from there
-the search turns it over one way or the other by chance, which no learner can imitate."""
+OVER_RAD = (0.0, 0.0, 0.45, 0.0, 1.15, 0.0)
+"""ALOHA's hand pointing down at the table, to search from for a grasp (rad). At home the wrist is straight:
+from there the search turns it over one way or the other by chance, which no learner can imitate."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +157,18 @@ class Row:
             position: of the gripper site (m).
             rotation: its axes as columns; see `Reach`.
             near: a pose to start the search from; where the arm is bound now, by default.
+
+        Raises:
+            InputError: that pose is of an arm with other joints.
         """
         reach = self._expert.reach[side]
         start = near.angles if near is not None else self.bound(side)
+        if len(start) != len(reach.home):
+            raise InputError(
+                f"the expert's poses have {len(start)} joint angles, the arm of workcell "
+                f"{self._expert.task.cell} has {len(reach.home)}: give the figures of the expert that end in "
+                "_rad, such as over_rad, in its table"
+            )
         angles, _ = reach.solve(np.asarray(position, float), rotation, start)
         return Pose(angles, reach.command(angles) - angles)
 

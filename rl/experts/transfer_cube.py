@@ -9,14 +9,23 @@ from jaxtyping import Float
 
 from regrasp.rl.experts.figures import figures_of
 from regrasp.rl.experts.ik import DOWN, LEVEL
-from regrasp.rl.experts.script import HUMAN, Manner, Move, Row, ScriptedExpert, from_angles, turned
+from regrasp.rl.experts.script import (
+    HUMAN,
+    OVER_RAD,
+    Manner,
+    Move,
+    Row,
+    ScriptedExpert,
+    from_angles,
+    turned,
+)
 
 
 @dataclass(frozen=True)
 class Figures:
     """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
 
-    over_rad: tuple[float, ...] = (0.0, 0.0, 0.45, 0.0, 1.15, 0.0)
+    over_rad: tuple[float, ...] = OVER_RAD
     """Angles of a hand that points down at the table, to search from for a grasp."""
     above_m: float = 0.1
     """How far above the grasp a hand comes down from, and lifts to."""

@@ -1,7 +1,9 @@
 """The one error that a user's input raises."""
 
 from collections.abc import Iterable
+from dataclasses import Field
 from difflib import get_close_matches
+from itertools import chain, repeat
 
 
 class InputError(ValueError):
@@ -47,6 +49,31 @@ def check_each_within(config: object, names: Iterable[str], low: float, high: fl
         value = getattr(config, name)
         if not all(low <= number <= high for number in value):
             raise InputError(f"{name} {value}: choose numbers from {low:g} to {high:g}")
+
+
+def check_alike(what: str, value: object, field: Field) -> None:
+    """Refuse a value from a file that is of another kind than the default of a field.
+
+    Args:
+        what: names the value.
+        value: a number, a name, or tuples of them.
+        field: of a dataclass; a tuple must be as long as its default, unless its type says that any will do.
+
+    Raises:
+        InputError: names the value and the default.
+    """
+    if not _alike(value, field.default, "..." in str(field.type)):
+        raise InputError(f"{what} is {value!r}: give it as its default is given, {field.default!r}")
+
+
+def _alike(value: object, default: object, any_length: bool) -> bool:
+    if isinstance(default, tuple):
+        if not isinstance(value, tuple) or (len(value) != len(default) and not any_length):
+            return False
+        return all(map(_alike, value, chain(default, repeat(default[-1])), repeat(any_length)))
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return default is None or type(value) is type(default)
 
 
 def unknown(kind: str, value: object, choices: Iterable[str]) -> InputError:

@@ -100,11 +100,12 @@ def test_a_task_that_cannot_be_done_is_refused_by_name(task: str):
         certify(CertifyConfig((task,), workcell="so101"), MAKE)
 
 
-def table_of_a_towel(folder: Path, towel: Any) -> str:
+def table_of_a_towel(folder: Path, towel: Any, **figures: Any) -> str:
     """A table of SO-101 arms that fold another towel."""
     found = json.loads((ASSETS / "so101.json").read_text())
     found["model"] = str(ASSETS / "so101.xml")
-    found["workcell"]["tasks"] = {"fold_towel": {"task": {"towel": towel, "rod_m": 0.028}}}
+    figures = {"towel": towel, "rod_m": 0.028, **figures}
+    found["workcell"]["tasks"] = {"fold_towel": {"task": figures}}
     (folder / "mine.json").write_text(json.dumps(found))
     return str(folder / "mine.json")
 
@@ -120,6 +121,26 @@ def test_a_part_that_a_thing_does_not_have_is_refused_by_name(tmp_path: Path):
     cell = table_of_a_towel(tmp_path, {"size": [0.2, 0.24]})
     with pytest.raises(InputError, match=r"part of the figure towel 'size': did you mean 'size_m'"):
         load_task("fold_towel", cell)
+
+
+@pytest.mark.parametrize(
+    ("figures", "says"),
+    [
+        ({"start_x_m": [0.05]}, r"figure start_x_m is \(0\.05,\): give it as its default"),
+        ({"start_x_m": 0.05}, r"figure start_x_m is 0\.05: give it as its default"),
+        ({"start_x_m": ["a", "b"]}, r"figure start_x_m is \('a', 'b'\)"),
+        ({"rod_m": "0.02"}, r"figure rod_m is '0\.02': give it as its default is given, 0\.017"),
+        ({"rod_m": True}, "figure rod_m is True"),
+        ({"rod_m": {"size_m": 1}}, "figure rod_m is {'size_m': 1}"),
+        ({"towel": {"size_m": 0.2}}, r"part size_m of the figure towel is 0\.2"),
+        ({"towel": 3}, "figure towel is 3"),
+    ],
+)
+def test_figures_of_another_kind_are_refused_by_name(
+    tmp_path: Path, figures: dict[str, Any], says: str
+):
+    with pytest.raises(InputError, match=says):
+        load_task("fold_towel", table_of_a_towel(tmp_path, **{"towel": {}, **figures}))
 
 
 def test_an_unknown_workcell_is_refused_with_the_choices():

@@ -140,7 +140,7 @@ def test_time_passes_at_the_speed_that_was_chosen_and_not_while_paused(
     now += 0.065
     still.frame()
     assert show.step == 4
-    # A pause of the machine is not caught up with: four steps a picture are the most, or what the speed takes.
+    # A pause of the machine is not caught up with: four steps, or what the speed takes, are the most.
     now += 10.0
     still.frame()
     assert show.step == 8
