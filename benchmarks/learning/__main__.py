@@ -6,7 +6,7 @@ Every experiment is a run of its own under `runs/learning`; started again, each 
 Judged are 1000 episodes on a seed that nothing else uses, nominal and under the task's table.
 
 - clones: both families on all tasks; on transfer_cube against the delay of the policy, with their drift.
-- improved: every task's clone, improved.
+- improved: every task's clone, improved; of some by groups and by a critic.
 - deformable: a cable, cloned and improved, and played faster.
 - one: from a single demonstration.
 - speed: all ways to become faster than the demonstrations.
