@@ -483,8 +483,11 @@ class BatchEnv(VectorEnv):
         success = np.asarray(outcome.success) & ~unstable
         terminated = success | np.asarray(outcome.failure) | unstable
         truncated = np.asarray(outcome.truncated) & ~terminated
-        reward = np.asarray(outcome.reward, np.float64)
+        # What a broken simulation shows need not be a number.
+        reward = np.where(unstable, 0.0, np.asarray(outcome.reward, np.float64))
         obs = {name: np.array(value) for name, value in outcome.obs.items()}
+        for values in obs.values() if unstable.any() else ():
+            values[unstable] = np.nan_to_num(values[unstable], posinf=0.0, neginf=0.0)
         info: dict[str, Any] = {
             "success": success,
             "unstable": unstable,
@@ -534,8 +537,16 @@ class BatchEnv(VectorEnv):
         if physics == "snapshot":
             self._world.put_fields(rows, stack.fields)
         self._world.refresh(rows)
+        self._carry = self._carry._replace(past=self._known(self._carry.past))
         self._done[rows] = False
         return self.observe()
+
+    def _known(self, past: Any) -> Any:
+        """Histories in which what is not known was as it is now."""
+        unknown = np.isnan(np.asarray(past)).any(axis=-1, keepdims=True)
+        if not unknown.any():
+            return past
+        return jnp.asarray(np.where(unknown, self._world.block()[:, None], past))
 
     def _playable(self, stack: Snapshot) -> Snapshot:
         """The same states; what their settings need and this environment left out is put to use."""
@@ -556,7 +567,7 @@ class BatchEnv(VectorEnv):
             self._use(mechanics)
             if self._started:
                 kept = with_depth(np.asarray(self._carry.past), mechanics.depth)
-                self._carry = self._carry._replace(past=jnp.asarray(kept))
+                self._carry = self._carry._replace(past=self._known(kept))
         return replace(stack, carry={**stack.carry, "past": with_depth(past, mechanics.depth)})
 
     def fitting(self, stack: Snapshot) -> Snapshot:

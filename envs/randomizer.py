@@ -159,12 +159,6 @@ def fifth_power(old: Any, number: Any) -> Any:
     return old * number**5
 
 
-def clear(old: Any, number: Any) -> Any:
-    """Zero whatever the number: flags that no longer hold."""
-    del number
-    return 0 * old
-
-
 @runtime_checkable
 class Randomizer(Protocol):
     """Samples what differs between episodes, from a key, for one simulation (pure, vmapped).

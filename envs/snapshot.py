@@ -193,10 +193,17 @@ def pushed_by(table: str) -> tuple[str, ...]:
 def with_depth(
     past: Float32[np.ndarray, "rows depth size"], depth: int
 ) -> Float32[np.ndarray, "rows new size"]:
-    """The newest blocks of a history; what it lacks is never looked at, and zero."""
+    """The newest blocks of a history, and before the oldest one all as it was then.
+
+    Of a state that remembers nothing they are NaN: what it looks like is known once it has been put back.
+    """
     kept = past[:, :depth]
-    missing = ((0, 0), (0, depth - kept.shape[1]), (0, 0))
-    return np.pad(kept, missing)
+    oldest = (
+        kept[:, -1:]
+        if kept.shape[1]
+        else np.full_like(past, np.nan, shape=(len(past), 1, past.shape[2]))
+    )
+    return np.concatenate([kept, np.repeat(oldest, depth - kept.shape[1], axis=1)], axis=1)
 
 
 def check_fit(

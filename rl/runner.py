@@ -250,7 +250,9 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         sound = all(type(n) is int and n > 0 for n in sizes) and sizes[2] <= sizes[1]
         sound &= type(scale) in (int, float) and scale in (0, 1)
         sound &= fade is None or (type(fade) in (int, float) and 0 <= fade < np.inf)
-    except (KeyError, TypeError):
+        if np.asarray(meta.get("basis", []), np.float32).size:
+            sound &= np.ndim(meta["basis"]) == 2 and bool(meta["action"]["names"])
+    except (KeyError, TypeError, ValueError):
         sound = False
     if not sound:
         raise BundleError(

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 
 from regrasp.assets.arm import Arm
 from regrasp.envs.control import MAX_LATENCY_S
-from regrasp.errors import check_positive
+from regrasp.errors import InputError, check_positive
 from regrasp.progress import Progress
 from regrasp.randomization import Constant, LogNormal, Table, row_json, table_of, write_table
 from regrasp.sim2real.ensemble import Simulate, draw_ensemble, table_replay
@@ -51,7 +51,7 @@ class FitConfig:
     """How a randomisation is fitted."""
 
     members: int = 16
-    """Of each ensemble; more than the figures of a joint."""
+    """Of each ensemble; 6 or more, or no plane could be laid through them."""
     rounds: int = 4
     """Ensembles, one after the other."""
     widenings: int = 2
@@ -85,6 +85,12 @@ class FitConfig:
             "timestep_s",
         )
         check_positive(self, names)
+        least = len(FIGURES) + 3  # The figures, the latency, a constant, and what is left over.
+        if self.members < least or not 0 <= self.seed < 2**32:
+            raise InputError(
+                f"members {self.members} and seed {self.seed}: choose at least {least} members, and a seed "
+                "from 0 to 4294967295"
+            )
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,10 @@ class CoverageConfig:
     """Of draws and stretches."""
 
     def __post_init__(self) -> None:
-        if self.members < 3 or not self.seconds >= 0:
+        if self.members < 3 or not self.seconds >= 0 or not 0 <= self.seed < 2**32:
             raise InputError(
-                f"members {self.members} and seconds {self.seconds}: choose at least 3 members, and "
-                "seconds of 0 (all) or more"
+                f"members {self.members}, seconds {self.seconds} and seed {self.seed}: choose at least 3 "
+                "members, seconds of 0 (all) or more, and a seed from 0 to 4294967295"
             )
 
 

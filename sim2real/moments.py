@@ -85,7 +85,9 @@ def real_moment(
         held[columns] = target
     for name, pose in (objects or {}).items():
         _stand(env.model, data, name, pose)
-    carry = {**kept.carry, "control.sent": sent, "control.held": held}
+    # What was seen before, where observations are late, is not what the row has seen.
+    past = np.full_like(kept.carry["past"], np.nan)
+    carry = {**kept.carry, "control.sent": sent, "control.held": held, "past": past}
     return replace(kept, row=_state(env.model, data), carry=carry)
 
 

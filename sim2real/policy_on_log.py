@@ -51,6 +51,7 @@ def policy_on_logs(
     config: ReadConfig = ReadConfig(),  # noqa: B008
     resample: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    workcell: str | None = None,
 ) -> tuple[OpenLoop, list[Run]]:
     """Run an exported policy on logged observations and hold its actions against the logged commands.
 
@@ -61,6 +62,7 @@ def policy_on_logs(
         resample: take logs of another rate than the policy's too; measurements are interpolated, commands
             and whatever else was observed are held.
         progress: called after every log.
+        workcell: name of the workcell or file of its table; None: the bundle's own.
 
     Returns:
         The figures, and what they were made of, log by log.
@@ -70,7 +72,7 @@ def policy_on_logs(
             lacks what the policy observes.
     """
     runner = load_bundle(bundle, threads=1)
-    robot = robot_of(runner)
+    robot = robot_of(runner, workcell)
     logs = _read(paths, robot, config)
     # All are looked at before the first is run.
     ready = [(log, observations(log, runner, robot, resample)) for log in logs]
@@ -81,8 +83,12 @@ def policy_on_logs(
     return measured(runs, runner, robot.workcell, robot.period_s, str(bundle)), runs
 
 
-def robot_of(runner: Runner) -> Robot:
+def robot_of(runner: Runner, table: str | None = None) -> Robot:
     """The robot that a policy was made for.
+
+    Args:
+        runner: its bundle.
+        table: name of its workcell, or the file of its table; None: the bundle's own.
 
     Raises:
         InputError: the bundle does not say, or says what this version does not know.
@@ -95,7 +101,7 @@ def robot_of(runner: Runner) -> Robot:
         raise InputError(
             "the bundle's policy.json says no task, rate_hz or action names: export the policy again"
         )
-    workcell = load_task(name, workcell_of(runner)).workcell()  # type: ignore[arg-type]
+    workcell = load_task(name, workcell_of(runner, table)).workcell()  # type: ignore[arg-type]
     if tuple(names) != workcell.action_names:
         raise InputError(
             f"the bundle commands {', '.join(map(str, names))}, {name} has "

@@ -21,6 +21,7 @@ import regrasp.files
 from regrasp import cli, terminal
 from regrasp.assets.arm import load_arm
 from regrasp.envs import Snapshot
+from regrasp.errors import InputError
 
 REGRASP = (sys.executable, "-m", "regrasp")
 Refuse = Callable[..., str]
@@ -413,6 +414,22 @@ def test_ctrl_c_within_a_finaliser_is_heard_after_it(
     assert capsys.readouterr().err == ("regrasp: interrupted; the same command goes on from here\n")
 
 
+def test_a_file_does_not_replace_a_folder(here: Path):
+    kept = here / "results" / "gap.json"
+    kept.parent.mkdir()
+    kept.write_text("{}")
+    with (
+        pytest.raises(InputError, match=r"results is a folder: choose the name of a file"),
+        regrasp.files.whole(here / "results") as temporary,
+    ):
+        temporary.write_text("a table")
+    assert files(here) == {str(kept): b"{}"}
+    with regrasp.files.whole(here / "results") as temporary:
+        temporary.mkdir()
+    assert files(here) == {}
+    assert [path.name for path in here.iterdir()] == ["results"]
+
+
 def test_ctrl_c_leaves_nothing_half_written(here: Path):
     folder = here / "run"
     command = (*REGRASP, "demos", "transfer_cube", "--episodes", "300", "--folder", str(folder))
@@ -444,7 +461,8 @@ def test_a_killed_improvement_ends_with_the_same_bytes(finished, tmp_path: Path)
     killed = tmp_path / "killed" / "improve"
     for iteration in (1, 2):
         with improve("killed") as process, process_ended(process):
-            until(lambda n=iteration: lines(killed / "metrics.jsonl") >= n, process)
+            # The first line is of what was there before.
+            until(lambda n=iteration: lines(killed / "metrics.jsonl") > n, process)
             time.sleep(0.3)
             process.kill()
         assert process.returncode == -signal.SIGKILL
@@ -455,8 +473,8 @@ def test_a_killed_improvement_ends_with_the_same_bytes(finished, tmp_path: Path)
     ours, theirs = (tmp_path / name / "improve" for name in ("killed", "undisturbed"))
     assert (ours / "params.npz").read_bytes() == (theirs / "params.npz").read_bytes()
     rows = [json.loads(line) for line in (theirs / "metrics.jsonl").read_text().splitlines()]
-    assert [row["iteration"] for row in rows] == [1, 2, 3]
-    assert sum(row["shift"] > 0 for row in rows) >= 2
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3]
+    assert sum(row["shift"] > 0 for row in rows[1:]) >= 2
     assert {path.name for path in ours.iterdir()} == {path.name for path in theirs.iterdir()}
 
 

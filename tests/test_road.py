@@ -1,6 +1,7 @@
 """The road: stages in order, done once, under settings that are kept."""
 
 import json
+import shlex
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from benchmarks.recordings import write_sage
 
 from regrasp import road
+from regrasp.assets import WORKCELLS
 from regrasp.envs import BatchEnv, Executor, Snapshot
 from regrasp.errors import InputError
-from regrasp.record import from_settings, hardware
+from regrasp.randomization import table_for
+from regrasp.record import Record, from_settings, hardware
 from regrasp.rl.bundle import load_bundle
 from regrasp.rl.clone import CloneConfig
 from regrasp.rl.demonstrate import DemonstrateConfig
@@ -66,7 +69,18 @@ def test_the_record_says_what_ran_and_what_was_left_out(finished):
     assert {"demos", "clone", "improve", "export", "eval"} <= set(record["seconds"])
     assert min(record["seconds"].values()) > 0
     assert {row["field"] for row in record["table"]} >= {"cube mass", "command latency"}
+    assert shlex.split(record["command"])[1:-2] == list(finished.command)
     assert record["versions"]["mujoco"].startswith("4.")
+
+
+def test_the_record_has_the_table_of_the_arms_that_were_used(tmp_path: Path):
+    tables = []
+    for cell in WORKCELLS:
+        Record(tmp_path / cell).describe("transfer_cube", 0, "", [], cell)
+        tables.append(json.loads((tmp_path / cell / "run.json").read_text())["table"])
+        wanted = table_for("transfer_cube", cell).to_json()
+        assert tables[-1] == json.loads(json.dumps(wanted))
+    assert tables[0] != tables[1]
 
 
 def test_the_runs_seed_is_every_training_stages(finished):
@@ -123,6 +137,11 @@ def test_an_improved_policy_is_improved_further_in_a_folder_of_its_own(finished,
         (there.folder / "clone" / "params.npz").read_bytes(),
     )
     assert first == second
+    other = tmp_path / "other"
+    shutil.copytree(finished.folder / "improve", other / "improve")
+    (other / "improve" / "params.npz").write_bytes(b"of another run")
+    with pytest.raises(InputError, match=r"goes on from another run than .*other: choose another"):
+        there.improve(replace(small, speed=1.5), start=other)
     told = json.loads((there.export()["improved"] / "policy.json").read_text())["provenance"]
     assert told["start"]["improve"] == settings(finished.folder, "improve")
     assert told["improve"] == settings(there.folder, "improve") != told["start"]["improve"]

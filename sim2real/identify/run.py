@@ -18,7 +18,7 @@ from regrasp.files import read_json, write_json
 from regrasp.sim2real.identify import choose
 from regrasp.sim2real.identify.config import IdentifyConfig
 from regrasp.sim2real.identify.fit import Unknowns, started
-from regrasp.sim2real.identify.pieces import cut, folds, session_name
+from regrasp.sim2real.identify.pieces import cut, folds, session_name, session_of
 from regrasp.sim2real.identify.quick import Loads, loads_of
 from regrasp.sim2real.identify.refine import Linear, Noise, doubted, linearised, refine
 from regrasp.sim2real.identify.sample import ends_of
@@ -371,6 +371,8 @@ def _total(arm: Arm, config: IdentifyConfig, split: int) -> int:
 def _fingerprint(pieces: Sequence[Log], arm: Arm, config: IdentifyConfig) -> str:
     digest = hashlib.sha256(json.dumps([repr(arm), asdict(replace(config, threads=0))]).encode())
     for log in pieces:
+        # Folds are by motion and session.
+        digest.update(f"{log.name}\n{session_of(log)}\n".encode())
         for array in (log.t, log.cmd, log.q):
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

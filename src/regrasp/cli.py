@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -335,9 +336,6 @@ def run(
         video: Film the policies; --no-video where nothing can be drawn.
         json: Print one JSON document on stdout, everything else on stderr.
     """
-    command = f"regrasp run {task} --seed {seed}"
-    if workcell != ALOHA:
-        command += f" --workcell {workcell}"
     with _road(task, seed, workcell, folder) as road:
         found, path = road.walk(
             demos=replace(stages.demos, seed=seed),
@@ -347,13 +345,15 @@ def run(
             improve=replace(stages.improve, seed=seed),
             judge=stages.judge,
             video=video,
-            command=command,
+            command=shlex.join(["regrasp", *_ASKED]),
             say=lambda text: STDERR.print(text, soft_wrap=True),
         )
     text = "\n".join(str(one) for one in found) + f"\nreport: {path.resolve()}"
     answer(json, {"evaluations": [one.to_json() for one in found], "report": str(path)}, text)
 
 
+_ASKED: list[str] = []
+"""What the command line said, for the record of a run."""
 VERBS: dict[str, Callable[..., None]] = {
     "run": run,
     "demos": demos,
@@ -382,6 +382,7 @@ VERBS: dict[str, Callable[..., None]] = {
 def main(args: list[str] | None = None) -> None:
     """Run one verb. Exit codes: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     args = sys.argv[1:] if args is None else args
+    _ASKED[:] = args
     hear_interrupts()
     try:
         if args and not args[0].startswith("-") and args[0] not in VERBS:

@@ -166,6 +166,7 @@ def open_loop(
     resample: bool = False,
     picture: Path | None = None,
     out: Path | None = None,
+    workcell: str | None = None,
     json: bool = False,
 ) -> None:
     """Run a policy on logged observations and hold its actions against the logged commands.
@@ -179,6 +180,7 @@ def open_loop(
         resample: Take logs of another rate than the policy's: measurements interpolated, commands held.
         picture: Draw it into this file, .png or .svg.
         out: A folder for the figures and the drawing, from which `regrasp report --folder` makes a page.
+        workcell: File of the table of the arms that the bundle commands, where it does not ship.
         json: Print one JSON document on stdout, everything else on stderr.
     """
     from regrasp.files import whole
@@ -188,7 +190,8 @@ def open_loop(
 
     form = picture_form(picture)
     with bars() as progress:
-        found, runs = policy_on_logs(bundle, logs, read, resample, progress("open-loop"))
+        told = progress("open-loop")
+        found, runs = policy_on_logs(bundle, logs, read, resample, told, workcell)
     if picture:
         with whole(picture) as temporary:
             temporary.write_bytes(draw_open_loop(found, runs, form))

@@ -18,10 +18,10 @@ from regrasp.errors import InputError
 def whole(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends without an error.
 
-    The block may make a file or a folder there. A folder replaces an older one.
+    The block may make a file or a folder there. A folder replaces an older one, a file does not.
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+        InputError: the folder cannot be written to, the disk is full, or a file would replace a folder.
     """
     path = Path(path)
     temporary: Path | None = None
@@ -31,6 +31,8 @@ def whole(path: str | Path) -> Iterator[Path]:
         temporary = folder
         yield folder / path.name
         if path.is_dir():
+            if not (folder / path.name).is_dir():
+                raise InputError(f"{path} is a folder: choose the name of a file")
             path.rename(folder / "replaced")
         os.replace(folder / path.name, path)
     except OSError as error:

@@ -80,9 +80,11 @@ class Record:
         path = self.folder / "seconds.json"
         return read_json(path, "times") if path.exists() else {}
 
-    def describe(self, task: str, seed: int, command: str, skipped: list[dict[str, str]]) -> None:
+    def describe(
+        self, task: str, seed: int, command: str, skipped: list[dict[str, str]], workcell: str
+    ) -> None:
         """Write run.json: what ran, where, and what was left out."""
-        table = randomizer_for(task, "table")
+        table = randomizer_for(task, "table", workcell)
         record = {
             "task": task,
             "seed": seed,

@@ -270,7 +270,7 @@ class Road:
         skipped += self.compare(video)
         for part in skipped:
             say(f"skipped {part['what']}: {part['why']}")
-        self.record.describe(self.task, self.seed, command, skipped)
+        self.record.describe(self.task, self.seed, command, skipped, self.workcell)
         return found, self.report()
 
     # ---- inside ----
@@ -347,13 +347,18 @@ class Road:
             self.folder / "clone",
             Road(self.task, self.seed, start, workcell=self.workcell),
         )
+        params = start / "improve" / "params.npz"
         if (folder / TAKEN).exists():
+            if params.exists() and params.read_bytes() != (folder / "params.npz").read_bytes():
+                raise InputError(
+                    f"{self.folder} goes on from another run than {start}: choose another --folder"
+                )
             return
         if folder.exists():
             raise InputError(
                 f"{self.folder} has a clone of its own: choose another --folder to go on from {start}"
             )
-        if not (start / "improve" / "params.npz").exists():
+        if not params.exists():
             raise InputError(
                 f"no finished improvement in {start}: give the folder of a run where "
                 f"`regrasp improve {self.task}` has ended"

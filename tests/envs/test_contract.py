@@ -148,8 +148,11 @@ def test_an_unstable_row_ends_and_is_forgotten_by_the_next_start(
     broken = kept.row.copy()
     broken[2, 1 + frozen.model.nq] = np.inf
     frozen.restore(type(kept)(broken, kept.carry, kept.fields, kept.task, kept.fingerprint))
-    _, _, terminated, _, info = frozen.step(home(frozen))
+    obs, reward, terminated, _, info = frozen.step(home(frozen))
     assert terminated.tolist() == info["unstable"].tolist() == [False, False, True]
+    assert np.isfinite(reward).all()
+    assert reward[2] == 0
+    assert all(np.isfinite(values).all() for values in obs.values())
     assert not info["success"].any()
     assert not list(tmp_path.iterdir()), "the engine keeps no log where the user stands"
     for start in (lambda: frozen.restore(kept), lambda: frozen.reset(seed=0)):

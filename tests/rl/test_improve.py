@@ -442,7 +442,10 @@ def test_moments_of_other_physics_are_gone_on_from_too():
     groups = CONFIG.groups * CONFIG.tries
     moment = np.repeat(choice.moment >= 0, CONFIG.tries)
     assert moment.any()
-    starts.put(state, choice, fresh, np.arange(8), jax.random.key(0))
+    seen = starts.put(state, choice, fresh, np.arange(8), jax.random.key(0))
+    shows = np.repeat(choice.moment, CONFIG.tries)[moment]
+    for name, values in plain.observe().items():
+        np.testing.assert_array_equal(seen[name][:groups][moment], values[shows], err_msg=name)
     put = table.take()
     for name, values in put.fields.items():
         usual = nominal(table.model, name)

@@ -14,7 +14,7 @@ from regrasp.sim2real.coverage import BIASED, NARROW, RIGHT, UNKNOWN, WIDE, judg
 from regrasp.sim2real.ensemble import draw_ensemble
 from regrasp.sim2real.fit import FitConfig, changed, fit_table
 from regrasp.sim2real.log import stretch
-from regrasp.sim2real.measure_coverage import coverage_of
+from regrasp.sim2real.measure_coverage import CoverageConfig, coverage_of
 
 FAST = settings(max_examples=30, deadline=None, derandomize=True)
 
@@ -153,6 +153,16 @@ def test_a_fit_finds_where_the_figures_are_and_beats_the_nominal_model(known, ar
     base, table = read_table(tmp_path / "fit.json", arm)
     assert base == arm
     assert table.to_json() == fit.table(arm).to_json()
+
+
+@pytest.mark.parametrize("changes", [{"members": 5}, {"members": 2}, {"seed": -1}])
+def test_too_few_members_to_fit_to_are_refused(changes: dict[str, int]):
+    value = " ".join(f"{name} {number}" for name, number in changes.items())
+    with pytest.raises(InputError, match=value):
+        FitConfig(**changes)
+    if "seed" in changes:
+        with pytest.raises(InputError, match=value):
+            CoverageConfig(**changes)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -41,10 +41,24 @@ def test_a_real_moment_is_restored_as_it_was_recorded(env, viper_log):
     finger = data.joint(f"left/{arm.joint_names[-1]}").qpos[0]
     assert arm.opening(finger) == pytest.approx(viper_log.q[50, -1])
     np.testing.assert_array_equal(data.joint("cube").qpos, cube)
-    right = env.take(1)
+    # Of a row nothing is changed that is not said.
+    other = env.take(1)
     fresh = real_moment(env, {}, 0.0, row=1)
-    keep = np.array(right.row)
-    assert fresh.row.shape == keep.shape
+    size = 1 + env.model.nq + env.model.nv
+    np.testing.assert_array_equal(fresh.row[:size], other.row[:size])
+    assert not np.array_equal(fresh.row[:size], moment.row[:size])
+    for name in ("key", "control.sent", "control.held"):
+        np.testing.assert_array_equal(fresh.carry[name], other.carry[name])
+
+
+def test_a_real_moment_is_seen_as_it_was_recorded_also_where_observations_are_late(viper_log):
+    env = regrasp.make("transfer_cube", num_envs=2, seed=3, randomize="table")
+    env.reset()
+    assert env.take(0).carry["past"].shape[0] > 0
+    seen = env.restore(real_moment(env, {"left": viper_log}, 1.0), [0, 1])["joint_pos"]
+    size = len(env.workcell.arm.joints) - 1
+    # Off by no more than encoders are.
+    np.testing.assert_allclose(seen[:, :size], np.tile(viper_log.q[50, :size], (2, 1)), atol=0.05)
 
 
 def test_copies_of_a_real_moment_have_one_future(env, viper_log, tmp_path):
