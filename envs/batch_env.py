@@ -541,11 +541,11 @@ class BatchEnv(VectorEnv):
         self._done[rows] = False
         return self.observe()
 
-    def _known(self, past: Any) -> Any:
+    def _known(self, past: Array | Float32[np.ndarray, "envs depth size"]) -> Array:
         """Histories in which what is not known was as it is now."""
         unknown = np.isnan(np.asarray(past)).any(axis=-1, keepdims=True)
         if not unknown.any():
-            return past
+            return jnp.asarray(past)
         return jnp.asarray(np.where(unknown, self._world.block()[:, None], past))
 
     def _playable(self, stack: Snapshot) -> Snapshot:
