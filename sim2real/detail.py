@@ -134,20 +134,25 @@ def _bands(log: Log, off: np.ndarray) -> Float[np.ndarray, "bands joints"]:
 def _growth(logs: Sequence[Log], arm: Arm) -> dict[str, np.ndarray]:
     """Error by time since the last reset to a logged state (rows, joints)."""
     period = float(np.median([log.period_s for log in logs]))
-    steps, every = round(WINDOW_S / period), round(WINDOW_EVERY_S / period)
+    last = round(WINDOW_S / period)
+    time_s = period * np.unique(np.round(np.geomspace(1, last, 12)).astype(int))
     by_log = []
-    for log, (rows, paths) in zip(logs, replay_windows(logs, arm, steps, every), strict=True):
+    for log in logs:
+        # Logs may differ in rate: each has steps of its own.
+        steps, every = round(WINDOW_S / log.period_s), round(WINDOW_EVERY_S / log.period_s)
+        ((rows, paths),) = replay_windows([log], arm, steps, every)
         if len(rows):
             real = log.q[rows[:, None] + np.arange(steps + 1)]
             off = errors(paths, real, angle_columns(len(log.joints)))
-            by_log.append(np.sqrt((off**2).mean(axis=0)))
-    shown = np.unique(np.round(np.geomspace(1, steps, 12)).astype(int))
+            root = np.sqrt((off**2).mean(axis=0))
+            own_s = log.period_s * np.arange(steps + 1)
+            by_log.append(np.stack([np.interp(time_s, own_s, one) for one in root.T], axis=1))
     if not by_log:
-        none = np.full((len(shown), len(arm.joints)), np.nan)
-        return {"time_s": shown * period, "rmse": none, "low": none, "high": none}
-    values = np.array(by_log)[:, shown]
+        none = np.full((len(time_s), len(arm.joints)), np.nan)
+        return {"time_s": time_s, "rmse": none, "low": none, "high": none}
+    values = np.array(by_log)
     low, high = interval(values, draws=500)
-    return {"time_s": shown * period, "rmse": np.median(values, axis=0), "low": low, "high": high}
+    return {"time_s": time_s, "rmse": np.median(values, axis=0), "low": low, "high": high}
 
 
 def _regime(

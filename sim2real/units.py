@@ -65,6 +65,17 @@ class ReadConfig:
         if not np.isfinite(numbers).all():
             raise InputError(f"zeros_deg and origin {numbers}: choose finite numbers")
 
+    def check_unturned(self, what: str) -> None:
+        """Refuse signs and zeros where they would not be heard.
+
+        Raises:
+            InputError: some are given; the message begins with `what`.
+        """
+        given = {"--signs": self.signs, "--zeros-deg": self.zeros_deg}
+        for option, value in given.items():
+            if value:
+                raise InputError(f"{what}: leave {option} {' '.join(map(str, value))} out")
+
 
 @dataclass(frozen=True)
 class Linkage:

@@ -36,6 +36,8 @@ READERS: dict[str, Reader] = {
     "npz of runs": repeats,
 }
 """The first that accepts a path reads it."""
+TURNED = ("ALOHA HDF5", "LeRobot folder", "table")
+"""Formats that do not define which way joints turn, and from where: signs and zeros may be given."""
 DOCUMENTS = ("LICENSE", "README", "CHANGELOG", "NOTICE")
 """Files that lie beside recordings and are no logs: a shell's `*` names them too."""
 
@@ -65,7 +67,7 @@ def read_logs(
     for path, reader in find(given):
         if reader is None:
             raise InputError(f"{path} is no log: give one of {', '.join(READERS)}")
-        for found in READERS[reader].read(path, arm, config):
+        for found in _episodes(path, reader, arm, config):
             if isinstance(found, Refused):
                 raise InputError(found.reason)
             found.check_commands()
@@ -101,7 +103,7 @@ def look(
             yield "unknown", Refused(path.name, str(path), reason)
             continue
         try:
-            for found in READERS[reader].read(path, arm, config):
+            for found in _episodes(path, reader, arm, config):
                 yield reader, found
         except InputError as error:
             yield reader, Refused(path.name, str(path), str(error))
@@ -119,6 +121,19 @@ def find(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
 
 def _reader(path: Path) -> str | None:
     return next((name for name, reader in READERS.items() if reader.accepts(path)), None)
+
+
+def _episodes(
+    path: Path, reader: str, arm: Arm | None, config: ReadConfig
+) -> Iterable[Log | Refused]:
+    """What a reader finds.
+
+    Raises:
+        InputError: signs or zeros are given for a format that defines them itself.
+    """
+    if reader not in TURNED:
+        config.check_unturned(f"{path} is a {reader} whose angles are defined")
+    return READERS[reader].read(path, arm, config)
 
 
 def _expanded(path: Path) -> list[Path]:

@@ -46,6 +46,7 @@ def read(path: Path, arm: Arm | None, config: ReadConfig = ReadConfig()) -> Iter
         for inner in path.glob(pattern):
             inside(path, inner)
     if (path / HEADER).is_file():
+        config.check_unturned(f"{path} is of a simulation, whose angles are defined")
         yield from _own(path)
         return
     with warnings.catch_warnings(record=True) as told:

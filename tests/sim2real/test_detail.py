@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from regrasp.sim2real import Log, gap_of, replay
 from regrasp.sim2real.causes import _shares, causes_of
-from regrasp.sim2real.detail import BANDS_HZ, _bands
+from regrasp.sim2real.detail import BANDS_HZ, _bands, _growth
 from regrasp.sim2real.kinematics import poses, turned_rad
 from regrasp.sim2real.regimes import regimes_of
 
@@ -148,3 +148,16 @@ def test_a_gap_in_detail_is_plain_and_prints(arm):
         assert joint.dtw_rad <= joint.mae_rad * 1.02 + 1e-4
         assert joint.speed_w1 >= 0
     assert "elbow_flex: " in str(gap)
+
+
+def test_growth_is_by_time_whatever_the_rates_of_the_logs(arm):
+    log = _trapezoids(arm)
+    (q,) = replay([log], arm.with_servos({"elbow_flex": {"kp": 9.0}}))
+    fast = _measured(log, q)
+    slow = Log("slow", log.joints, log.t[::2], log.cmd[::2], q[::2])
+    found = _growth([fast, fast, slow], arm)
+    rises = (found["time_s"] > 0.03) & (found["time_s"] < 0.2)
+    elbow = list(arm.joint_names).index("elbow_flex")
+    low, high = found["low"][rises, elbow], found["high"][rises, elbow]
+    assert high[-1] > 2 * high[0]
+    np.testing.assert_allclose(low, high, rtol=0.2)

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from regrasp.assets.arm import load_arm
 from regrasp.errors import InputError
+from regrasp.rl.episodes import HEADER
 from regrasp.sim2real import read_logs
 from regrasp.sim2real.log import Log, Refused
 from regrasp.sim2real.readers import look
@@ -124,6 +125,19 @@ def test_a_unit_is_offered_and_never_taken(tmp_path):
 def test_what_a_recording_cannot_be_told(changes, says):
     with pytest.raises(InputError, match=says):
         ReadConfig(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"signs": (1, -1)}, {"zeros_deg": (0.0, 2.0)}])
+def test_angles_that_a_format_defines_are_not_turned(tmp_path, changes):
+    """What would not be heard is refused."""
+    bag = tmp_path / "arm.mcap"
+    bag.write_bytes(b"whatever it holds")
+    own = write_lerobot(tmp_path / "set")
+    (own / HEADER).write_text("{}")
+    option = next(iter(changes)).replace("_", "-")
+    for path in (bag, own):
+        with pytest.raises(InputError, match=f"angles are defined: leave --{option}"):
+            read_logs([path], load_arm("so101"), ReadConfig(**changes))
 
 
 # ---- ALOHA ----
