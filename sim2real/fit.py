@@ -180,7 +180,17 @@ def fit_table(
 
 
 def changed(nominal: Arm, arm: Arm) -> dict[str, dict[str, float]]:
-    """The servo figures by which an arm differs from its nominal table, as a file names them."""
+    """The servo figures by which an arm differs from its nominal table, as a file names them.
+
+    Raises:
+        InputError: it differs in masses too, which the file of a table does not hold.
+    """
+    if arm.links != nominal.links:
+        bodies = ", ".join(link.body for link in arm.links if link not in nominal.links)
+        raise InputError(
+            f"the parameters correct the masses of {bodies}, which a table does not hold: fit from "
+            "parameters without links (`regrasp identify --no-shared`), or from none"
+        )
     return {
         old.name: {
             figure: value

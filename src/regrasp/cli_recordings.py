@@ -221,11 +221,10 @@ def fit(
     from regrasp.sim2real.fit import changed, fit_table
 
     nominal, model = load_arm(recorded.arm), recorded.model()
+    servos = changed(nominal, model)
     logs = read_logs(recorded.logs, model, recorded.read)
     with bars() as progress:
-        found = fit_table(
-            logs, model, config, servos=changed(nominal, model), progress=progress("fit")
-        )
+        found = fit_table(logs, model, config, servos=servos, progress=progress("fit"))
     found.write(out, nominal)
     answer(json, {"table": str(out), **found.to_json()}, f"{found}\n{out}")
 

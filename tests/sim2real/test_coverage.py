@@ -182,3 +182,6 @@ def test_a_base_is_named_by_what_differs(arm):
     other = arm.with_servos({"elbow_flex": {"kp": 30.0}})
     assert changed(arm, other) == {"elbow_flex": {"kp": 30.0}}
     assert changed(arm, arm) == {}
+    body = arm.spec().bodies[2].name
+    with pytest.raises(InputError, match=f"correct the masses of {body}.*--no-shared"):
+        changed(arm, other.with_links({body: {"log_mass": 0.1}}))
