@@ -192,10 +192,8 @@ class Beside:
         played = self._some
         every = max(1, len(played.t) // POINTS)
         column = played.log.joints.index(joint)
-        unknown = np.full_like(
-            played.log.q, np.nan
-        )  # Of both arms it is the scene that is simulated.
-        own = unknown if played.simulated is None else played.simulated
+        # Of both arms it is the scene that is simulated, not a replay.
+        own = np.full_like(played.log.q, np.nan) if played.simulated is None else played.simulated
         curves = (played.log.cmd, played.log.q, own)
         return (played.t[::every], *(values[::every, column].copy() for values in curves))
 
