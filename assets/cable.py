@@ -10,6 +10,8 @@ from jaxtyping import Float
 from regrasp.assets.flexes import prepare, touch
 from regrasp.errors import InputError, check_positive, check_within
 
+EDGE_IMPEDANCE = (0.99, 0.999, 0.001, 0.5, 2.0)
+"""Of the equality that keeps the length of edges: softer, a finger squeezes one to nothing, and it bursts."""
 JAWS = {"near": -1, "far": 1}
 """The jaws of a clip, by the sign of their y."""
 
@@ -101,6 +103,9 @@ class Cable:
         touch(flex, self.friction, contact_time_s or 2 * spec.option.timestep)
         flex.selfcollide = mujoco.mjtFlexSelf.mjFLEXSELF_NONE
         flex.rgba = rgba
+        edge = next(eq for eq in spec.equalities if eq.name1 == name)
+        edge.solref = (contact_time_s or 2 * spec.option.timestep, 1.0)
+        edge.solimp = EDGE_IMPEDANCE
         # How far each edge is twisted: hinges that the engine finds by their names.
         spin = self.mass_kg / edges * self.radius_m**2 / 2
         for number in [*map(str, range(edges - 1)), ""]:
