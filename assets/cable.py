@@ -86,6 +86,7 @@ class Cable:
             rgba: its colour.
             contact_time_s: time constant of its contacts (s); None: the shortest that the timestep allows.
         """
+        contact_time_s = contact_time_s or 2 * spec.option.timestep
         prepare(spec)
         edges = self.vertices - 1
         flex = spec.worldbody.add_body(name=name, pos=pos).make_flex(
@@ -100,12 +101,11 @@ class Cable:
             equality=1,  # It does not stretch.
         )
         flex.young, flex.poisson, flex.damping = self.young_pa, self.poisson, self.damping_s
-        touch(flex, self.friction, contact_time_s or 2 * spec.option.timestep)
+        touch(flex, self.friction, contact_time_s)
         flex.selfcollide = mujoco.mjtFlexSelf.mjFLEXSELF_NONE
         flex.rgba = rgba
         edge = next(eq for eq in spec.equalities if eq.name1 == name)
-        edge.solref = (contact_time_s or 2 * spec.option.timestep, 1.0)
-        edge.solimp = EDGE_IMPEDANCE
+        edge.solref, edge.solimp = (contact_time_s, 1.0), EDGE_IMPEDANCE
         # How far each edge is twisted: hinges that the engine finds by their names.
         spin = self.mass_kg / edges * self.radius_m**2 / 2
         for number in [*map(str, range(edges - 1)), ""]:

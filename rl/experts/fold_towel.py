@@ -15,11 +15,10 @@ from regrasp.assets import SIDES
 from regrasp.envs import Task
 from regrasp.envs.tasks.fold_towel import FoldTowel
 from regrasp.envs.tasks.parts import TABLE_TOP_M
-from regrasp.rl.experts.figures import figures_of
+from regrasp.rl.experts.figures import Reaching, figures_of
 from regrasp.rl.experts.ik import DOWN
 from regrasp.rl.experts.script import (
     HUMAN,
-    OVER_RAD,
     Manner,
     Move,
     Row,
@@ -43,11 +42,9 @@ class Hand(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Reaching):
     """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
 
-    over_rad: tuple[float, ...] = OVER_RAD
-    """Angles of a hand that points down at the table, to search from for a grasp."""
     inset_m: float = 0.03
     """How far from the corner, along the edge, a hand takes hold."""
     depth_m: float = 0.018

@@ -1,7 +1,6 @@
 """A scripted teacher of lift_pot."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -11,11 +10,10 @@ from regrasp.assets import SIDES
 from regrasp.envs import Task
 from regrasp.envs.tasks.lift_pot import LiftPot
 from regrasp.envs.tasks.parts import TABLE_TOP_M
-from regrasp.rl.experts.figures import figures_of
+from regrasp.rl.experts.figures import Reaching, figures_of
 from regrasp.rl.experts.ik import DOWN
 from regrasp.rl.experts.script import (
     HUMAN,
-    OVER_RAD,
     Manner,
     Move,
     Pose,
@@ -47,14 +45,6 @@ CORRECTION = 0.8
 """Share of a seen error in height that is corrected at once."""
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
-
-    over_rad: tuple[float, ...] = OVER_RAD
-    """Angles of a hand that points down at the table, to search from for a grasp."""
-
-
 class Grasp(NamedTuple):
     """Where a gripper takes hold."""
 
@@ -69,7 +59,7 @@ class LiftPotExpert(ScriptedExpert):
 
     def __init__(self, task: Task, manner: Manner = HUMAN):
         super().__init__(task, manner)
-        self.figures = figures_of("lift_pot", task, Figures)
+        self.figures = figures_of("lift_pot", task, Reaching)
 
     def script(self, row: Row) -> Iterator[Move]:
         seconds = 1.0

@@ -1,7 +1,6 @@
 """A scripted teacher of peg_insertion."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +10,10 @@ from scipy.spatial.transform import Rotation
 from regrasp.assets import SIDES
 from regrasp.envs.tasks.parts import BAR_SYMMETRIES
 from regrasp.envs.tasks.peg_insertion import PIN_RADIUS_M, PegInsertion
-from regrasp.rl.experts.figures import figures_of
+from regrasp.rl.experts.figures import Reaching, figures_of
 from regrasp.rl.experts.ik import DOWN, LEVEL, between
 from regrasp.rl.experts.script import (
     HUMAN,
-    OVER_RAD,
     STILL_RAD_S,
     Manner,
     Move,
@@ -60,14 +58,6 @@ UP = Rotation.from_euler("y", -0.5 * np.pi).as_matrix()
 """An object's axis, x, points up."""
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
-
-    over_rad: tuple[float, ...] = OVER_RAD
-    """Angles of a hand that points down at the table, to search from for a grasp."""
-
-
 class PegInsertionExpert(ScriptedExpert):
     """Either hand picks up its object; the right one aims at what it sees and pushes the peg in."""
 
@@ -75,7 +65,7 @@ class PegInsertionExpert(ScriptedExpert):
 
     def __init__(self, task: PegInsertion, manner: Manner = HUMAN):
         super().__init__(task, manner)
-        self.figures = figures_of("peg_insertion", task, Figures)
+        self.figures = figures_of("peg_insertion", task, Reaching)
 
     def script(self, row: Row) -> Iterator[Move]:
         meet = MEET_M + row.rng.normal(0, 1, 3) * self.manner.meet_spread_m

@@ -10,11 +10,10 @@ from jaxtyping import Float
 
 from regrasp.envs import View
 from regrasp.envs.tasks.press_dough import Shape, mark, shape, wanted
-from regrasp.rl.experts.figures import figures_of
+from regrasp.rl.experts.figures import Reaching, figures_of
 from regrasp.rl.experts.ik import DOWN
 from regrasp.rl.experts.script import (
     HUMAN,
-    OVER_RAD,
     Manner,
     Move,
     Row,
@@ -30,11 +29,9 @@ LATEST_RETRY_S = 10.0
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Reaching):
     """Where the hand goes, in the ALOHA workcell; the table of another one says what differs there."""
 
-    over_rad: tuple[float, ...] = OVER_RAD
-    """Angles of a hand that points down at the table, to search from for a grasp."""
     above_m: float = 0.08
     """How far above the grasp the hand comes down from, and lifts to."""
     grasp_height_m: float = 0.014

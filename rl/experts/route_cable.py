@@ -14,11 +14,10 @@ from jaxtyping import Float
 from regrasp.assets import SIDES
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.envs.tasks.route_cable import CLIPS, RouteCable
-from regrasp.rl.experts.figures import figures_of
+from regrasp.rl.experts.figures import Reaching, figures_of
 from regrasp.rl.experts.ik import DOWN
 from regrasp.rl.experts.script import (
     HUMAN,
-    OVER_RAD,
     Manner,
     Move,
     Pose,
@@ -38,11 +37,9 @@ SIGNS = {"left": -1.0, "right": 1.0}
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Reaching):
     """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
 
-    over_rad: tuple[float, ...] = OVER_RAD
-    """Angles of a hand that points down at the table, to search from for a grasp."""
     apart_m: float = 0.05
     """How far from the clip a hand holds the cable."""
     low_m: float = 0.0015

@@ -63,11 +63,6 @@ def from_angles(angles: Sequence[float] | Float[np.ndarray, " joints"]) -> Pose:
     return Pose(np.array(angles, float), np.zeros(len(angles)))
 
 
-OVER_RAD = (0.0, 0.0, 0.45, 0.0, 1.15, 0.0)
-"""ALOHA's hand pointing down at the table, to search from for a grasp (rad). At home the wrist is straight:
-from there the search turns it over one way or the other by chance, which no learner can imitate."""
-
-
 @dataclass(frozen=True)
 class Move:
     """What happens next; what is not named stays as it is."""

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from regrasp.rl.experts.figures import figures_of
+from regrasp.rl.experts.figures import Reaching, figures_of
 from regrasp.rl.experts.ik import DOWN, LEVEL
 from regrasp.rl.experts.script import (
     HUMAN,
-    OVER_RAD,
     Manner,
     Move,
     Row,
@@ -22,11 +21,9 @@ from regrasp.rl.experts.script import (
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Reaching):
     """Where the hands go, in the ALOHA workcell; the table of another one says what differs there."""
 
-    over_rad: tuple[float, ...] = OVER_RAD
-    """Angles of a hand that points down at the table, to search from for a grasp."""
     above_m: float = 0.1
     """How far above the grasp a hand comes down from, and lifts to."""
     grasp_height_m: float = 0.012

@@ -26,8 +26,8 @@ from regrasp.envs.world import placed
 from regrasp.errors import InputError
 from regrasp.rl.evaluate import play_episodes
 from regrasp.rl.experts import load_expert
+from regrasp.rl.experts.figures import Reaching
 from regrasp.rl.experts.ik import DOWN
-from regrasp.rl.experts.script import OVER_RAD
 
 TASK = FoldTowel()
 TOWEL = TASK.towel
@@ -80,7 +80,9 @@ def play(env: BatchEnv, points: np.ndarray, steps: int, hand_m: float | None = N
     if hand_m is not None:
         reach = load_expert("fold_towel").reach["left"]
         middle = np.median(points.reshape(-1, 3), axis=0)
-        angles, miss = reach.solve(middle + [0, 0, hand_m], DOWN["left"], np.array(OVER_RAD))
+        angles, miss = reach.solve(
+            middle + [0, 0, hand_m], DOWN["left"], np.array(Reaching().over_rad)
+        )
         assert miss < 1e-3
         names = env.workcell.action_names[: len(angles)]
         for name, angle in zip(names, angles, strict=True):
