@@ -19,7 +19,7 @@ from tests.envs.conftest import make_env
 import regrasp
 from regrasp import BatchEnv
 from regrasp.assets import SIDES
-from regrasp.assets.cable import Cable
+from regrasp.assets.cable import JAWS, Cable
 from regrasp.envs import View, episode_keys
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.envs.tasks.route_cable import CLIPS, RouteCable, RouteCableCarry
@@ -117,6 +117,22 @@ def test_a_clip_holds_it_against_its_weight(env: BatchEnv):
         lifted[name] = np.interp(TASK.clips_m[0][0], cable[:, 0], cable[:, 2]) - height_m
     assert lifted["free"] > 0.5
     assert lifted["clipped"] < CABLE.radius_m
+
+
+@pytest.mark.parametrize("force_n", [-20.0, -5.0, 5.0, 20.0])
+@pytest.mark.parametrize("jaw", JAWS)
+def test_a_jaw_gives_as_a_spring_does_and_comes_back(env: BatchEnv, jaw: str, force_n: float):
+    env.reset(seed=0)
+    model, data = env.model, env._world.row_data(0)
+    hinge = model.joint(f"first_{jaw}")
+    moment_nm = force_n * CLIP.seat_m
+    for pushed_nm in (moment_nm, 0.0):
+        for _ in range(125):
+            data.qfrc_applied[hinge.dofadr] = pushed_nm
+            mujoco.mj_step(model, data)
+        turned_rad = data.qpos[hinge.qposadr][0]
+        # Its weight turns it, too.
+        np.testing.assert_allclose(turned_rad, pushed_nm / CLIP.spring_nm, rtol=0.01, atol=1e-4)
 
 
 def test_beyond_the_table_is_failure(env: BatchEnv):
