@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.envs.conftest import make_env
 
 from regrasp import BatchEnv
+from regrasp.envs import TASKS
 from regrasp.envs.tasks.transfer_cube import TransferCube
 from regrasp.errors import InputError
 
@@ -165,6 +167,16 @@ def test_random_targets_do_not_upset_the_engine(randomised: BatchEnv):
     heard = run(randomised, 1, 60)
     assert randomised.warnings.sum() == 0
     assert np.isfinite(heard[-1]).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_starts_inside_another(task: str):
+    """What overlaps pushes, jams, or holds by what its figures do not say."""
+    env = make_env(task, "cpu")
+    env.reset(seed=2)
+    for row in range(env.num_envs):
+        contacts = env._world.row_data(row).contact
+        assert np.min(contacts.dist, initial=0) > -1e-3
 
 
 @pytest.mark.parametrize(
