@@ -129,7 +129,7 @@ class Clip:
     snap_m: float = 0.0007
     """By how much a cable pushes either lip aside as it goes in."""
     spring_nm: float = 3.2
-    """Stiffness of a jaw about its foot (N m/rad). A cable goes in under 5.5 N, and comes out under 3.7 N."""
+    """Stiffness of a jaw about its foot (N m/rad). By its statics 5.7 N press a cable in, 4.2 pull it out."""
     friction: float = 0.3
     """Sliding friction of wire and foot, whatever the cable's."""
     flare_m: float = 0.008
@@ -142,6 +142,13 @@ class Clip:
     def lip_m(self) -> float:
         """Height of the lips above the table."""
         return self.seat_m + self.for_m + 0.001
+
+    @property
+    def jaw_yz_m(self) -> Float[np.ndarray, "3 2"]:
+        """Hinge, lip and end of the far jaw's wire: y and z from the clip's middle on the table."""
+        lip = self.for_m + self.wire_m - self.snap_m
+        foot, end = (self.for_m + 0.003, 0.006), (lip + self.flare_m, self.lip_m + self.flare_m)
+        return np.array([foot, (lip, self.lip_m), end])
 
     def geoms(self, name: str) -> tuple[str, ...]:
         """What the cable touches of the clip of this name."""
@@ -166,23 +173,21 @@ class Clip:
         """
         contact_time_s = contact_time_s or 2 * spec.option.timestep
         foot = spec.worldbody.add_body(name=name, pos=pos)
-        wide, floor, root = self.for_m + 0.003, self.seat_m - self.for_m, 0.006
+        jaw_yz_m, floor = self.jaw_yz_m, self.seat_m - self.for_m
+        wide, root = jaw_yz_m[0]
         base = foot.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, rgba=rgba)
         base.pos, base.size = (0, 0, root / 2), (0.012, wide + 0.006, root / 2)
         # The floor is round, so that a cable touches it at one point.
         seat = foot.add_geom(name=f"{name}_seat", rgba=rgba)
         _wire(seat, (0.0, -wide, floor - 0.003), (0.0, wide, floor - 0.003), 0.003)
         self._finish(seat, contact_time_s)
-        lip = self.for_m + self.wire_m - self.snap_m
         for side, sign in JAWS.items():
             jaw = foot.add_body(name=f"{name}_{side}", pos=(0, sign * wide, root))
             hinge = jaw.add_joint(name=f"{name}_{side}", axis=(1, 0, 0))
             hinge.stiffness[0], hinge.damping[0], hinge.armature = self.spring_nm, 1e-3, 2e-6
             # It grows out of its foot; the contacts inside would trip it over, for good.
             spec.add_exclude(bodyname1=name, bodyname2=f"{name}_{side}")
-            heights = (0.0, self.lip_m - root, self.lip_m - root + self.flare_m)
-            outs = (0.0, lip - wide, lip - wide + self.flare_m)
-            points = [(0.0, sign * y, z) for y, z in zip(outs, heights, strict=True)]
+            points = [(0.0, float(sign * y), float(z)) for y, z in jaw_yz_m - jaw_yz_m[0]]
             for part, (start, end) in enumerate(pairwise(points)):
                 geom = jaw.add_geom(name=f"{name}_{side}_{part}", rgba=(0.75, 0.76, 0.78, 1))
                 _wire(geom, start, end, self.wire_m)

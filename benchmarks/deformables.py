@@ -1,4 +1,4 @@
-"""What the models of cable and cloth get right: how they bend under their own weight, and how they rest.
+"""What the models of cable, clip and cloth get right: how they bend under their own weight, snap, and rest.
 
     python -m benchmarks.deformables
 
@@ -7,6 +7,8 @@
   falls by 41.5 degrees, whatever it is made of. Rigidity is E I of a rod, E t^3 / (12 (1 - nu^2)) of a sheet.
 - Swing: let go level, it swings; damping takes energy and nothing may add any, so every swing is smaller
   than the one before. The largest ratio of two swings.
+- Clip: the force that presses a cable in, and that pulls it out, beside the statics of a rigid cylinder that
+  slides between two sprung wires with Coulomb's friction.
 - Drift: what lies on the table moves how far in a while.
 
 With --warp instead: how far MuJoCo Warp, from home and in float32, comes from the CPU engine in the scenes of
@@ -29,12 +31,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import Result, guarded, report
-from regrasp.assets.cable import Cable
+from regrasp.assets.cable import Cable, Clip
 from regrasp.assets.cloth import Cloth
 from regrasp.assets.surroundings import TABLE_TOP_M
 from regrasp.envs import load_task
 from regrasp.envs.tasks.fold_towel import TOWEL
-from regrasp.envs.tasks.route_cable import CABLE
+from regrasp.envs.tasks.route_cable import CABLE, CLIP
 from regrasp.envs.world import home_qpos
 from regrasp.errors import check_positive
 
@@ -46,6 +48,9 @@ HEIGHT_M, WIDE_M = 1.0, 0.08
 """Of strips above the table, and of strips of cloth."""
 TIMESTEPS_S = (0.008, 0.004, 0.002)
 HOUSE_TIMESTEP_S = 0.004
+SNAP_N_PER_S = 1.0
+WAYS = {"in": False, "out": True}
+"""Of a cable through a clip."""
 GRAVITY = 9.81
 WEIGHTS = {"press_dough": 200.0, "route_cable": 1.0, "fold_towel": 1.0}
 """Scenes that MuJoCo Warp is tried on, and how many times their weight things have."""
@@ -196,6 +201,69 @@ def drift_m(thing: Cable | Cloth, timestep_s: float, seconds: float) -> float:
     return float(np.linalg.norm(data.flexvert_xpos - before, axis=1).max())
 
 
+def statics_n(clip: Clip, out: bool) -> float:
+    """What it takes at most to slide a rigid cylinder slowly into a clip, or out of it.
+
+    In the plane of the far jaw, y outwards, about its hinge; the near one does the same. At every height of
+    the cylinder the jaw is turned until its wire just touches. Along the common normal acts N, against the
+    motion friction times N, and their moment is the spring's.
+    """
+    jaw = clip.jaw_yz_m - clip.jaw_yz_m[0]
+    gap_m, most_n = clip.for_m + clip.wire_m, 0.0
+    for height_m in np.linspace(clip.seat_m, clip.lip_m + clip.flare_m, 600):
+        axis = np.array([0.0, height_m]) - clip.jaw_yz_m[0]
+        low, high = 0.0, 1.0
+        for _ in range(40):
+            turned = (low + high) / 2
+            off_m = np.linalg.norm(axis - nearest(jaw @ turn(turned), axis))
+            low, high = (turned, high) if off_m < gap_m else (low, turned)
+        if high < 1e-6:
+            continue
+        near = nearest(jaw @ turn(high), axis)
+        normal = (axis - near) / gap_m
+        along = np.array([-normal[1], normal[0]])
+        motion = np.array([0.0, 1.0 if out else -1.0])
+        force = normal - clip.friction * along * np.sign(along @ motion)
+        y, z = near + normal * clip.wire_m
+        lever_m = y * force[1] - z * force[0]
+        if lever_m > 0:
+            most_n = max(most_n, -2 * clip.spring_nm * high / lever_m * float(force @ motion))
+    return most_n
+
+
+def turn(angle_rad: float) -> Float[np.ndarray, "2 2"]:
+    """Rows of y and z times this lean outwards."""
+    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+    return np.array([[cos, -sin], [sin, cos]])
+
+
+def nearest(points: Float[np.ndarray, "points 2"], to: Float[np.ndarray, "2"]) -> np.ndarray:
+    """The point of a line of straight pieces that is nearest to another one."""
+    start, way = points[:-1], np.diff(points, axis=0)
+    share = np.clip(((to - start) * way).sum(1) / (way * way).sum(1), 0, 1)
+    near = start + share[:, None] * way
+    return near[np.linalg.norm(near - to, axis=1).argmin()]
+
+
+def snapped_n(clip: Clip, out: bool, timestep_s: float) -> float:
+    """What it takes in the engine: a short stiff cable without weight is pushed by a force that grows."""
+    cable = replace(CABLE, length_m=0.1, vertices=5, young_pa=100 * CABLE.young_pa)
+    above_m = clip.lip_m + clip.flare_m + cable.radius_m
+    spec = scene(cable, timestep_s, TABLE_TOP_M + (clip.seat_m if out else above_m))
+    clip.add(spec, "clip", (0.0, 0.0, TABLE_TOP_M), (1.0, 0.0, 0.0, 1.0))
+    model = spec.compile()
+    model.opt.gravity[:] = 0
+    data = mujoco.MjData(model)
+    force_n, sign = 0.0, 1 if out else -1
+    through_m = TABLE_TOP_M + (clip.lip_m + cable.radius_m if out else clip.seat_m + 1e-3)
+    mujoco.mj_forward(model, data)
+    while sign * (data.flexvert_xpos[2, 2] - through_m) < 0:
+        force_n += SNAP_N_PER_S * timestep_s
+        data.xfrc_applied[model.flex_vertbodyid, 2] = sign * force_n / cable.vertices
+        mujoco.mj_step(model, data)
+    return force_n
+
+
 def on_warp(task: str) -> list[Result]:
     """From home, all targets at home: where the flex is, how fast it gets, and what it touches."""
     import mujoco_warp
@@ -258,11 +326,24 @@ def main() -> int:
                 off = np.degrees(abs(hung.angle_rad - PEIRCE_RAD))
                 results.append(Result(f"{strip.name}_overhang_off", float(off), "deg", "lower"))
                 results.append(Result(f"{strip.name}_swing_on_swing", hung.growth, "1", "lower"))
+    snaps = Table(title="force that snaps a cable into a clip and out of it")
+    for head in ("way", "time step", "statics", "engine"):
+        snaps.add_column(head, justify="left" if head == "way" else "right")
+    for way, out in WAYS.items():
+        meant = statics_n(CLIP, out)
+        for timestep_s in TIMESTEPS_S:
+            force = snapped_n(CLIP, out, timestep_s)
+            house = timestep_s == HOUSE_TIMESTEP_S
+            mark = " *" if house else "  "
+            snaps.add_row(way, f"{1e3 * timestep_s:g} ms", f"{meant:.1f} N", f"{force:.1f} N{mark}")
+            if house:
+                results.append(Result(f"clip_{way}_of_statics", force / meant, "1", "higher"))
     for name, thing in (("cable", CABLE), ("cloth", TOWEL)):
         drift = drift_m(thing, HOUSE_TIMESTEP_S, config.rest_s)
         results.append(Result(f"{name}_drift_in_{config.rest_s:g}_s", 1e3 * drift, "mm", "lower"))
     if not config.json:
         Console().print(table)
+        Console().print(snaps)
         Console().print("* as in the task")
     report(results, title="deformables", as_json=config.json)
     return 0
