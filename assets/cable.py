@@ -1,5 +1,6 @@
 """A cable that bends and twists, and clips that it is pressed into; only friction holds it in a hand."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,17 +9,24 @@ import numpy as np
 from jaxtyping import Float
 
 from regrasp.assets.flexes import prepare, touch
-from regrasp.errors import InputError, check_positive, check_within
+from regrasp.errors import InputError, check_within
 
-EDGE_IMPEDANCE = (0.99, 0.999, 0.001, 0.5, 2.0)
+EDGE_IMPEDANCE = (0.999, 0.9999, 0.001, 0.5, 2.0)
 """Of the equality that keeps the length of edges: softer, a finger squeezes one to nothing, and it bursts."""
+CLIP_IMPEDANCE = (0.999, 0.9999, 0.001, 0.5, 2.0)
+"""Of what a clip touches: softer, a cable of light vertices sinks into its wires instead of parting them."""
+FOOT_M, SEAT_M = 0.006, 0.006
+"""Height of a clip's foot, and of the round floor above it."""
 JAWS = {"near": -1, "far": 1}
 """The jaws of a clip, by the sign of their y."""
 
 
 @dataclass(frozen=True)
 class Cable:
-    """A straight elastic rod of round section; it does not stretch."""
+    """A straight elastic rod of round section, which passes through itself.
+
+    It stretches by 1.5 % under 10 N, whatever its modulus; at the usual one its material would by 2.1 %.
+    """
 
     length_m: float = 0.48
     vertices: int = 25
@@ -40,7 +48,8 @@ class Cable:
     contact, it creeps at 0.05 mm/s down a slope of 0.02 rad."""
 
     def __post_init__(self) -> None:
-        check_positive(self, ("mass_kg", "young_pa", "friction"))
+        check_within(self, ("mass_kg",), 0.001, 1.0)
+        check_within(self, ("young_pa",), 1e4, 3e11)
         check_within(self, ("rolling_nms",), 0.0, 1.0)
         check_within(self, ("length_m",), 0.1, 2.0)
         check_within(self, ("radius_m",), 0.002, 0.01)
@@ -98,7 +107,7 @@ class Cable:
             spacing=[self.edge_m, 1.0, 1.0],
             mass=self.mass_kg,
             radius=self.radius_m,
-            equality=1,  # It does not stretch.
+            equality=1,  # It hardly stretches.
         )
         flex.young, flex.poisson, flex.damping = self.young_pa, self.poisson, self.damping_s
         touch(flex, self.friction, contact_time_s)
@@ -126,17 +135,24 @@ class Clip:
     """Radius of the cable that it is for."""
     wire_m: float = 0.002
     """Radius of the wire."""
-    snap_m: float = 0.0007
+    snap_m: float = 0.001
     """By how much a cable pushes either lip aside as it goes in."""
-    spring_nm: float = 3.2
-    """Stiffness of a jaw about its foot (N m/rad). By its statics 5.7 N press a cable in, 4.2 pull it out."""
-    friction: float = 0.3
-    """Sliding friction of wire and foot, whatever the cable's."""
+    spring_nm: float = 2.0
+    """Stiffness of a jaw about its foot (N m/rad). By its statics 3.3 N press a cable in, 4.4 pull it out."""
+    friction: float = 0.15
+    """Sliding friction of wire and foot, whatever the cable's: polished steel. Rough wire would hold a cable
+    half-way between the lips."""
     flare_m: float = 0.008
     """How far the jaws lead outwards above their lips, to either side."""
 
     def __post_init__(self) -> None:
-        check_positive(self, self.__dataclass_fields__)
+        check_within(self, ("for_m",), 0.002, 0.01)
+        check_within(self, ("wire_m",), 0.001, 0.004)
+        check_within(self, ("snap_m",), 1e-4, self.for_m / 2)
+        check_within(self, ("seat_m",), self.for_m + SEAT_M + FOOT_M, 0.06)
+        check_within(self, ("spring_nm",), 0.05, 20.0)
+        check_within(self, ("friction",), 0.01, 1.5)
+        check_within(self, ("flare_m",), 0.002, 0.02)
 
     @property
     def lip_m(self) -> float:
@@ -144,15 +160,27 @@ class Clip:
         return self.seat_m + self.for_m + 0.001
 
     @property
-    def jaw_yz_m(self) -> Float[np.ndarray, "3 2"]:
-        """Hinge, lip and end of the far jaw's wire: y and z from the clip's middle on the table."""
+    def past_m(self) -> float:
+        """Height above the table below which a cable is past the lips; there it may lean on them."""
+        apart_m = self.for_m + self.wire_m
+        return self.lip_m - math.sqrt(apart_m**2 - (apart_m - self.snap_m) ** 2) + 5e-4
+
+    @property
+    def jaw_yz_m(self) -> Float[np.ndarray, "4 2"]:
+        """Foot, belly, lip and end of the far jaw's wire: y and z from the clip's middle on the table.
+
+        It bends about the foot, under the cable: pushed outwards its lip sinks, so that a cable that comes
+        down parts the jaws more easily than one that comes up.
+        """
+        belly = (self.for_m + self.wire_m + 0.002, self.seat_m - 0.003)
         lip = self.for_m + self.wire_m - self.snap_m
-        foot, end = (self.for_m + 0.003, 0.006), (lip + self.flare_m, self.lip_m + self.flare_m)
-        return np.array([foot, (lip, self.lip_m), end])
+        end = (lip + self.flare_m, self.lip_m + self.flare_m)
+        return np.array([(0.0, FOOT_M), belly, (lip, self.lip_m), end])
 
     def geoms(self, name: str) -> tuple[str, ...]:
         """What the cable touches of the clip of this name."""
-        return (f"{name}_seat", *(f"{name}_{side}_{part}" for side in JAWS for part in (0, 1)))
+        wires = (f"{name}_{side}_{part}" for side in JAWS for part in range(3))
+        return f"{name}_foot", f"{name}_seat", *wires
 
     def add(
         self,
@@ -173,29 +201,31 @@ class Clip:
         """
         contact_time_s = contact_time_s or 2 * spec.option.timestep
         foot = spec.worldbody.add_body(name=name, pos=pos)
-        jaw_yz_m, floor = self.jaw_yz_m, self.seat_m - self.for_m
-        wide, root = jaw_yz_m[0]
-        base = foot.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, rgba=rgba)
-        base.pos, base.size = (0, 0, root / 2), (0.012, wide + 0.006, root / 2)
+        wide, floor_m = self.for_m + 0.003, self.seat_m - self.for_m - SEAT_M / 2
+        base = foot.add_geom(name=f"{name}_foot", type=mujoco.mjtGeom.mjGEOM_BOX, rgba=rgba)
+        base.pos, base.size = (0, 0, FOOT_M / 2), (0.012, wide + 0.006, FOOT_M / 2)
+        self._finish(base, contact_time_s)
         # The floor is round, so that a cable touches it at one point.
         seat = foot.add_geom(name=f"{name}_seat", rgba=rgba)
-        _wire(seat, (0.0, -wide, floor - 0.003), (0.0, wide, floor - 0.003), 0.003)
+        _wire(seat, (0.0, -wide, floor_m), (0.0, wide, floor_m), SEAT_M / 2)
         self._finish(seat, contact_time_s)
         for side, sign in JAWS.items():
-            jaw = foot.add_body(name=f"{name}_{side}", pos=(0, sign * wide, root))
+            jaw = foot.add_body(name=f"{name}_{side}", pos=(0, 0, FOOT_M))
             hinge = jaw.add_joint(name=f"{name}_{side}", axis=(1, 0, 0))
             hinge.stiffness[0], hinge.damping[0], hinge.armature = self.spring_nm, 1e-3, 2e-6
-            # It grows out of its foot; the contacts inside would trip it over, for good.
+            # They grow out of one foot; the contacts inside would jam them, or trip them over for good.
             spec.add_exclude(bodyname1=name, bodyname2=f"{name}_{side}")
-            points = [(0.0, float(sign * y), float(z)) for y, z in jaw_yz_m - jaw_yz_m[0]]
+            points = [(0.0, float(sign * y), float(z - FOOT_M)) for y, z in self.jaw_yz_m]
             for part, (start, end) in enumerate(pairwise(points)):
                 geom = jaw.add_geom(name=f"{name}_{side}_{part}", rgba=(0.75, 0.76, 0.78, 1))
                 _wire(geom, start, end, self.wire_m)
                 self._finish(geom, contact_time_s)
 
+        spec.add_exclude(bodyname1=f"{name}_near", bodyname2=f"{name}_far")
+
     def _finish(self, geom: mujoco.MjsGeom, contact_time_s: float) -> None:
-        geom.priority = 1
         touch(geom, self.friction, contact_time_s)
+        geom.priority, geom.solimp = 1, CLIP_IMPEDANCE
 
 
 def _wire(

@@ -8,7 +8,8 @@ PLANE_BIT, TABLE_BIT = 2, 4
 """Bits of contact types: flexes lie on a plane of their own, not on the table's box. Each triangle would
 touch the box at three points, four times as many contacts as there are vertices."""
 HARD_IMPEDANCE = (0.95, 0.999, 0.001, 0.5, 2.0)
-"""Of their contacts (solimp). Softer, fingers press through a cloth, and it slips out."""
+"""Of their contacts (solimp), those with finger tips included. Softer, fingers press through a cloth, and it
+slips out."""
 ROLLING = (0.005, 0.0001)
 """Torsional and rolling friction (m), the engine's own."""
 
@@ -17,13 +18,16 @@ def prepare(spec: mujoco.MjSpec) -> None:
     """Make a scene one that can hold flexes; the table must be there.
 
     The integrator becomes the one that solves elasticity implicitly. The table's surface becomes a plane,
-    which only flexes touch; there is one for all of them.
+    which only flexes touch; there is one for all of them. Tips, whose contacts are as they say, become hard.
     """
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_DISCRETE
     # What is held between fingers creeps out of them by this factor less.
     spec.option.impratio = 100
     if spec.geom("table_plane") is not None:
         return
+    for geom in spec.geoms:
+        if geom.priority > 0:
+            geom.solimp = HARD_IMPEDANCE
     table = spec.geom("table")
     table.contype = TABLE_BIT
     plane = spec.worldbody.add_geom(

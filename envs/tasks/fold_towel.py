@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 from regrasp.assets import SIDES
 from regrasp.assets.cloth import Cloth
 from regrasp.envs.task import Initial, Task
-from regrasp.envs.tasks.parts import TABLE_TOP_M, split
+from regrasp.envs.tasks.parts import TABLE_TOP_M, add_arm_sensors, split, untouched
 from regrasp.envs.view import View, Watch
 from regrasp.errors import InputError, check_each_within, check_positive, check_within
 
@@ -79,7 +79,7 @@ class FoldTowel(Task):
     still_m: float = 0.005
     """At rest: no vertex has moved further than this."""
     clear_m: float = 0.06
-    """Untouched: every gripper site is at least this far from every vertex."""
+    """Untouched: every gripper site is at least this far from every vertex, and no arm touches anything."""
     rest_s: float = 1.0
     """Success: folded, at rest and untouched for this long."""
     lifted_m: float = 0.06
@@ -90,6 +90,8 @@ class FoldTowel(Task):
     def __post_init__(self) -> None:
         above_zero = ("horizon_s", "edge_m", "flat_m", "still_m", "clear_m", "rest_s")
         check_positive(self, above_zero)
+        check_within(self, ("clear_m",), 0.0, 0.15)
+        check_within(self, ("flat_m",), 4 * self.towel.radius_m + 0.005, 0.1)
         check_each_within(self.towel, ("size_m",), 0.18, 0.36)
         check_within(self, ("footprint",), 0.5, 0.9)
         check_within(self, ("rod_m",), 0.012, 0.03)
@@ -123,10 +125,15 @@ class FoldTowel(Task):
         rod.size = (self.rod_m, 0, 0)
         rod.friction = (0.6, 0.005, 0.0001)
         rod.rgba = (0.45, 0.32, 0.20, 1.0)
+        add_arm_sensors(spec, self.workcell())
         return spec
 
     def watch(self) -> Watch:
-        return Watch(sites=tuple(f"{side}/gripper" for side in SIDES), flexes=("towel",))
+        return Watch(
+            sites=tuple(f"{side}/gripper" for side in SIDES),
+            flexes=("towel",),
+            sensors=tuple(s.name for s in self.scene().sensors),
+        )
 
     def initial(self, key: Array) -> Initial:
         ranges = (self.start_x_m, self.start_y_m, self.start_yaw_rad)
@@ -224,4 +231,4 @@ class FoldTowel(Task):
     def _clear(self, view: View) -> Bool[Array, ""]:
         sites = jnp.stack([view.site_pos[f"{side}/gripper"] for side in SIDES])
         gaps = jnp.linalg.norm(view.flex["towel"][:, None] - sites, axis=-1)
-        return gaps.min() >= self.clear_m
+        return (gaps.min() >= self.clear_m) & untouched(view)

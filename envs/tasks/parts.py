@@ -7,6 +7,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from regrasp.assets import SIDES
+from regrasp.assets.objects import add_tree_sensors
 from regrasp.assets.surroundings import TABLE_TOP_M
 from regrasp.assets.workcell import Workcell
 from regrasp.envs.view import View
@@ -27,6 +29,19 @@ def solid(spec: mujoco.MjSpec, side: str) -> list[str]:
     """The colliding geoms of one arm."""
     own = [g for g in spec.geoms if g.name.startswith(f"{side}/")]
     return [g.name for g in own if g.contype or g.conaffinity]
+
+
+def add_arm_sensors(spec: mujoco.MjSpec, cell: Workcell) -> None:
+    """What `untouched` asks, of both arms."""
+    root = cell.arm.spec().worldbody.first_body().name
+    for side in SIDES:
+        add_tree_sensors(spec, side, f"{side}/{root}")
+
+
+def untouched(view: View) -> Bool[Array, ""]:
+    """Whether neither arm touches anything but itself."""
+    alone = [view.sensor[side][0] <= view.sensor[f"{side}-own"][0] for side in SIDES]
+    return alone[0] & alone[1]
 
 
 def fingers(cell: Workcell, side: str) -> tuple[str, ...]:

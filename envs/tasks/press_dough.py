@@ -24,18 +24,20 @@ from regrasp.assets.dough import (
     corner_joints,
     corner_m,
 )
-from regrasp.assets.objects import add_contact_sensor, add_tree_sensors
+from regrasp.assets.objects import add_contact_sensor
 from regrasp.envs.task import Initial, Task
 from regrasp.envs.tasks.parts import (
     BOX_SYMMETRIES,
     RESTING_M,
     TABLE_TOP_M,
+    add_arm_sensors,
     nearest_symmetric,
     six,
     solid,
     split,
     squeezed,
     tips,
+    untouched,
 )
 from regrasp.envs.view import View, Watch
 from regrasp.errors import InputError, check_positive, check_within
@@ -181,8 +183,7 @@ class PressDough(Task):
         for side in SIDES:
             for tip in tips(side):
                 add_contact_sensor(spec, f"{NAME}-{tip}", tip, None, normal=True)
-            root = cell.arm.spec().worldbody.first_body().name
-            add_tree_sensors(spec, side, f"{side}/{root}")
+        add_arm_sensors(spec, cell)
         for body in BODIES:
             sensor = spec.add_sensor(name=f"{body}_velocity")
             sensor.type = mujoco.mjtSensor.mjSENS_FRAMELINVEL
@@ -218,9 +219,7 @@ class PressDough(Task):
         return Initial(qpos, PressDoughCarry(jnp.float32(0)))
 
     def update(self, view: View, carry: PressDoughCarry) -> PressDoughCarry:
-        rest = self._shaped(view) & self._at_mark(view) & self._at_rest(view)
-        for side in SIDES:
-            rest &= view.sensor[side][0] <= view.sensor[f"{side}-own"][0]
+        rest = self._shaped(view) & self._at_mark(view) & self._at_rest(view) & untouched(view)
         return PressDoughCarry(jnp.where(rest, carry.rest_s + self.control_dt_s, 0.0))
 
     def observe(self, view: View, carry: PressDoughCarry) -> dict[str, Array]:
@@ -276,7 +275,8 @@ class PressDough(Task):
         """Whether the lump lies on the table at the mark."""
         lump = shape(view)
         miss_m = jnp.linalg.norm((lump.middle - mark(view))[:2])
-        lies = lump.middle[2] < TABLE_TOP_M + jnp.max(lump.size) / 2 + 0.003
+        half_m = jnp.abs(lump.rotation[2]) @ lump.size / 2
+        lies = lump.middle[2] < TABLE_TOP_M + half_m + 0.003
         return (miss_m <= self.mark_radius_m) & lies
 
     def _at_rest(self, view: View) -> Bool[Array, ""]:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from regrasp.assets import SIDES
 from regrasp.assets.cable import Cable, Clip
 from regrasp.envs.task import Initial, Task
-from regrasp.envs.tasks.parts import TABLE_TOP_M, split
+from regrasp.envs.tasks.parts import TABLE_TOP_M, add_arm_sensors, split, untouched
 from regrasp.envs.view import View, Watch
 from regrasp.errors import InputError, check_positive, check_within
 
@@ -47,7 +47,7 @@ class RouteCableCarry(NamedTuple):
 class RouteCable(Task):
     """Press a cable into two clips, the first one first.
 
-    Success: for `rest_s`, the cable is under the lips of both clips, no vertex moves by more than `still_m`,
+    Success: for `rest_s`, the cable is past the lips of both clips, no vertex moves by more than `still_m`,
     and both grippers keep `clear_m` away. Failure: it is in the second clip without having been in the first
     alone, or hangs over the table's edge.
     """
@@ -72,7 +72,7 @@ class RouteCable(Task):
     still_m: float = 0.003
     """At rest: no vertex has moved further than this."""
     clear_m: float = 0.04
-    """Untouched: every gripper site is at least this far from every vertex."""
+    """Untouched: every gripper site is at least this far from every vertex, and no arm touches anything."""
     rest_s: float = 0.5
     """Success: in both clips, at rest and untouched for this long."""
     lifted_m: float = 0.03
@@ -82,6 +82,7 @@ class RouteCable(Task):
 
     def __post_init__(self) -> None:
         check_positive(self, ("horizon_s", "still_m", "clear_m", "rest_s"))
+        check_within(self, ("clear_m",), 0.0, 0.15)
         check_within(self.cable, ("length_m",), 0.36, 0.6)
         check_within(self, ("start_x_m",), -0.05, 0.05)
         check_within(self, ("start_y_m",), -0.15, -0.05)
@@ -124,11 +125,15 @@ class RouteCable(Task):
         for name, (x, y) in zip(CLIPS, self.clips_m, strict=True):
             colour = (0.85, 0.35, 0.2, 1.0) if name == "first" else (0.2, 0.45, 0.75, 1.0)
             self.clip.add(spec, name, (x, y, TABLE_TOP_M), colour, hard)
+        add_arm_sensors(spec, self.workcell())
         return spec
 
     def watch(self) -> Watch:
         return Watch(
-            sites=tuple(f"{side}/gripper" for side in SIDES), bodies=CLIPS, flexes=("cable",)
+            sites=tuple(f"{side}/gripper" for side in SIDES),
+            bodies=CLIPS,
+            flexes=("cable",),
+            sensors=tuple(s.name for s in self.scene().sensors),
         )
 
     def initial(self, key: Array) -> Initial:
@@ -190,7 +195,7 @@ class RouteCable(Task):
         return jnp.any(beyond) | (self._seated(view, CLIPS[1]) & ~carry.first)
 
     def seated(self, view: View) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-        """Whether the cable lies in the first and in the second clip: some of it passes under the lips."""
+        """Whether the cable lies in the first and in the second clip: some of it lies past the lips."""
         first, second = (self._seated(view, name) for name in CLIPS)
         return first, second
 
@@ -202,12 +207,12 @@ class RouteCable(Task):
         share = -start[:, 0] / jnp.where(crosses, run, 1.0)
         through = start + share[:, None] * (end - start)
         between = jnp.abs(through[:, 1]) < self.clip.for_m
-        return jnp.any(crosses & between & (through[:, 2] < self.clip.lip_m))
+        return jnp.any(crosses & between & (through[:, 2] < self.clip.past_m))
 
     def _clear(self, view: View) -> Bool[Array, ""]:
         sites = jnp.stack([view.site_pos[f"{side}/gripper"] for side in SIDES])
         gaps = jnp.linalg.norm(view.flex["cable"][:, None] - sites, axis=-1)
-        return gaps.min() >= self.clear_m
+        return (gaps.min() >= self.clear_m) & untouched(view)
 
     @property
     def _shown(self) -> Int[np.ndarray, "13"]:

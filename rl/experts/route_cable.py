@@ -48,6 +48,8 @@ class Figures(Reaching):
     """How far below the axis of a cable that is in the air the site takes it."""
     above_m: float = 0.06
     """How far above that it comes."""
+    lift_m: float = 0.035
+    """How far it lifts the cable at first."""
     away_m: float = 0.11
     """How far it rises from what it has let go: lower, it would catch on a clip as it goes on."""
     lean_rad: float = 0.5
@@ -56,7 +58,7 @@ class Figures(Reaching):
     """Opening with which it goes down, and lets go."""
     grip: float = 0.0
     """Opening that presses on the cable."""
-    over_m: float = 0.03
+    over_m: float = 0.026
     """How far above its seat the cable is held before it is pressed down."""
     looks: int = 2
     """How often the hands look there where the cable is, and move it by as much as it is off."""
@@ -66,6 +68,8 @@ class Figures(Reaching):
     """How often they press, each time deeper by as much, until it is in."""
     tight_m: float = 0.003
     """How much further apart the hands go than they took it."""
+    slack_m: float = 0.008
+    """How much longer than straight it is left between the clips; taut, it comes out of the first."""
 
 
 class RouteCableExpert(ScriptedExpert):
@@ -115,7 +119,9 @@ class RouteCableExpert(ScriptedExpert):
             yield both(0.4, grip=f.grip, watched=())
             yield Move(0.1)
             up = {
-                side: row.straight(side, self._site(row, side) + [0, 0, 0.05], self._hand(side), 2)
+                side: row.straight(
+                    side, self._site(row, side) + [0, 0, f.lift_m], self._hand(side), 2
+                )
                 for side in SIDES
             }
             yield both(0.5, up, watched=())
@@ -171,7 +177,7 @@ class RouteCableExpert(ScriptedExpert):
             return -between / 2
         cable = np.asarray(row.view.flex["cable"])
         there = np.interp(first[0], cable[:, 0], task.cable.straight_m[:, 0])
-        return float(there) + between
+        return float(there) + between + self.figures.slack_m
 
     def _point(self, row: Row, along: float) -> Float[np.ndarray, "3"]:
         """Where the cable is, so far along it from its middle (m)."""

@@ -185,7 +185,10 @@ UPDATE, REWARD, OBSERVE, FOLDED, FOOTPRINT = map(
 )
 
 
-def seen(points: np.ndarray, hands: dict | None = None) -> View:
+ALONE = {f"{side}{of}": jnp.zeros(1) for side in SIDES for of in ("", "-own")}
+
+
+def seen(points: np.ndarray, hands: dict | None = None, sensors: dict | None = None) -> View:
     """A view of a towel, the hands away from it."""
     return View(
         joint_pos=jnp.zeros(14),
@@ -194,7 +197,7 @@ def seen(points: np.ndarray, hands: dict | None = None) -> View:
         site_pos=AWAY | (hands or {}),
         body_pos={},
         body_quat={},
-        sensor={},
+        sensor=sensors or ALONE,
         flex={"towel": jnp.array(points.reshape(-1, 3), jnp.float32)},
     )
 
@@ -228,6 +231,14 @@ def test_rest_counts_only_what_is_folded_still_and_clear(
         assert (float(after.rest_s) > 0) == counts
         kept = towel + [moved_m, 0, 0] if counts else towel
         np.testing.assert_allclose(after.laid_m, kept.reshape(-1, 3), atol=1e-6)
+
+
+@pytest.mark.parametrize("touching", ALONE)
+def test_what_an_arm_touches_is_not_left_alone(touching: str):
+    """However far from it the gripper's site is; what it touches of itself does not count."""
+    view = seen(folded(), sensors=ALONE | {touching: jnp.ones(1)})
+    counts = float(UPDATE(view, laid(folded(), 0.2)).rest_s) > 0.2
+    assert counts == touching.endswith("-own")
 
 
 @settings(max_examples=60, deadline=None)
@@ -308,6 +319,7 @@ def test_starts_are_where_they_should_be():
         ("edge_m", 0.0),
         ("footprint", 0.3),
         ("rest_s", 0.0),
+        ("clear_m", 3.0),
         ("clear_m", float("nan")),
         ("start_x_m", (-0.3, 0.3)),
         ("start_yaw_rad", (0.1, -0.1)),
@@ -354,6 +366,11 @@ def test_the_stiffest_that_is_allowed_can_be_simulated():
         mujoco.mj_step(model, data)
     assert sum(warning.number for warning in data.warning) == 0
     assert np.abs(data.qvel).max() < 5
+
+
+def test_flatter_than_two_layers_is_refused():
+    with pytest.raises(InputError, match=r"flat_m 0\.01: choose a number from 0\.021"):
+        replace(TASK, flat_m=0.01)
 
 
 @pytest.mark.parametrize("size_m", [(0.25, 0.3), (0.3, 0.25)])

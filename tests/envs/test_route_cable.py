@@ -217,6 +217,12 @@ UPDATE, REWARD, SEATED, FAILURE = map(
 )
 
 
+def touching(left: int = 0, right: int = 0, own: int = 0) -> dict:
+    """What the sensors say of arms that touch so much, and so much of it their own parts."""
+    found = {"left": left, "right": right, "left-own": own, "right-own": own}
+    return {name: jnp.array([float(count)]) for name, count in found.items()}
+
+
 def seen(points: np.ndarray, hands: dict | None = None) -> View:
     """A view of a cable, the hands away from it."""
     return View(
@@ -226,7 +232,7 @@ def seen(points: np.ndarray, hands: dict | None = None) -> View:
         site_pos=AWAY | (hands or {}),
         body_pos=FEET,
         body_quat={},
-        sensor={},
+        sensor=touching(),
         flex={"cable": jnp.array(points, jnp.float32)},
     )
 
@@ -254,12 +260,12 @@ def lying(points: np.ndarray, rest_s: float, first: bool) -> RouteCableCarry:
 
 OFF = st.tuples(st.floats(-0.012, 0.012), st.floats(-0.004, 0.012))
 CABLES = st.builds(routed, OFF, OFF)
-MOST_M = CLIP.lip_m - CLIP.seat_m
+MOST_M = CLIP.past_m - CLIP.seat_m
 
 
 @settings(max_examples=60, deadline=None)
 @given(OFF, OFF)
-def test_seated_is_under_the_lips_and_between_the_jaws(first: tuple, second: tuple):
+def test_seated_is_past_the_lips_and_between_the_jaws(first: tuple, second: tuple):
     found = SEATED(seen(routed(first, second)))
     for is_seated, (y, z) in zip(found, (first, second), strict=True):
         if min(abs(abs(y) - CLIP.for_m), abs(z - MOST_M)) > 1e-3:
@@ -284,6 +290,22 @@ def test_rest_counts_only_what_is_in_both_still_and_clear(
     counts = all(map(bool, SEATED(view))) and moved_m <= TASK.still_m and gap >= TASK.clear_m
     if min(abs(moved_m - TASK.still_m), abs(gap - TASK.clear_m)) > 1e-5:
         assert (float(after.rest_s) > 0) == counts
+
+
+@pytest.mark.parametrize(
+    ("sensors", "clear"),
+    [
+        (touching(), True),
+        (touching(1, 1, 1), True),
+        (touching(2, 1, 1), False),
+        (touching(right=1), False),
+    ],
+)
+def test_what_an_arm_touches_is_not_left_alone(sensors: dict, clear: bool):
+    """However far from it the gripper's site is; what it touches of itself does not count."""
+    cable = routed((0, 0), (0, 0))
+    view = seen(cable)._replace(sensor=sensors)
+    assert (float(UPDATE(view, lying(cable, 0.2, True)).rest_s) > 0) == clear
 
 
 @settings(max_examples=60, deadline=None)
@@ -320,10 +342,21 @@ def test_as_much_is_seen_of_finer_cables(vertices: int):
     np.testing.assert_allclose(marks[[0, 6, 12]], cable[[0, vertices // 2, -1]], atol=1e-6)
 
 
-@pytest.mark.parametrize("figure", ["seat_m", "spring_nm", "friction"])
-def test_a_clip_that_cannot_be_is_refused(figure: str):
+@pytest.mark.parametrize(
+    ("figure", "value"),
+    [
+        ("seat_m", 0.004),
+        ("seat_m", 0.3),
+        ("spring_nm", 0.0),
+        ("spring_nm", 1e4),
+        ("friction", 0.0),
+        ("snap_m", 0.0045),
+        ("wire_m", 0.02),
+    ],
+)
+def test_a_clip_that_cannot_be_is_refused(figure: str, value: float):
     with pytest.raises(InputError, match=figure):
-        replace(CLIP, **{figure: 0.0})
+        replace(CLIP, **{figure: value})
 
 
 # ---- starts and settings ----
@@ -352,13 +385,16 @@ def test_starts_are_where_they_should_be():
         ("length_m", 0.9),
         ("radius_m", 0.004),
         ("radius_m", 0.02),
+        ("mass_kg", 20.0),
         ("young_pa", -1.0),
+        ("young_pa", 1e12),
         ("friction", 2.0),
         ("vertices", 11),
         ("vertices", 26),
         ("vertices", 101),
         ("still_m", 0.0),
         ("rest_s", 0.0),
+        ("clear_m", 3.0),
         ("clear_m", float("nan")),
         ("start_x_m", (-0.3, 0.3)),
         ("start_yaw_rad", (0.1, -0.1)),
