@@ -41,7 +41,6 @@ from regrasp.randomization.flexes import (
     flex_damping,
     flex_friction,
     flex_mass,
-    flex_softness,
     flex_stiffness,
     flex_thickness,
     flex_yield,
@@ -66,6 +65,7 @@ def bimanual_rows(
     objects: Sequence[str],
     geoms: Mapping[str, Sequence[str]],
     *,
+    condim: int = 4,
     resized: Sequence[str] | None = None,
     floor_m: float = RESTING_M,
 ) -> tuple[Row, ...]:
@@ -75,6 +75,7 @@ def bimanual_rows(
         objects: free bodies; each has a mass of its own, and all may be pushed.
         geoms: by a name of your choice, geoms that share friction and softness; the finger tips
             are among the rows already.
+        condim: of contacts between them, by MuJoCo; 4 adds friction against turning, 6 against rolling.
         resized: those of the objects whose size differs, for which their free joint must have the
             body's name; all if not given.
         floor_m: height of what they rest on at the start.
@@ -88,7 +89,7 @@ def bimanual_rows(
             Row(object_size(name, floor_m), Uniform(0.97, 1.03), "our choice: printed or sawn")
             for name in (objects if resized is None else resized)
         ),
-        *_surface_rows("finger tip", TIPS, "our choice: worn to fresh rubber tape"),
+        *_surface_rows("finger tip", TIPS, 4, "our choice: worn to fresh rubber tape"),
         Row(
             contact_softness("finger tip", TIPS),
             Uniform(1.0, 1.5),
@@ -98,7 +99,7 @@ def bimanual_rows(
             row
             for name, members in geoms.items()
             for row in (
-                *_surface_rows(name, members, "our choice: bare wood to a mat"),
+                *_surface_rows(name, members, condim, "our choice: bare wood to a mat"),
                 Row(
                     contact_softness(name, members),
                     Uniform(1.0, 1.5),
@@ -175,11 +176,13 @@ def sensing_rows() -> tuple[Row, ...]:
     )
 
 
-def _surface_rows(name: str, geoms: Sequence[str], source: str) -> tuple[Row, ...]:
-    return (
-        Row(slide_friction(name, geoms), Uniform(0.5, 1.5), source),
-        Row(torsion_friction(name, geoms), Uniform(0.5, 1.5), source),
-        Row(roll_friction(name, geoms), Uniform(0.5, 1.5), source),
+def _surface_rows(name: str, geoms: Sequence[str], condim: int, source: str) -> tuple[Row, ...]:
+    """Only the frictions that contacts of this condim have."""
+    kinds = {3: slide_friction, 4: torsion_friction, 6: roll_friction}
+    return tuple(
+        Row(friction(name, geoms), Uniform(0.5, 1.5), source)
+        for least, friction in kinds.items()
+        if condim >= least
     )
 
 
@@ -194,17 +197,17 @@ def _hand_over() -> Table:
 def _lift_pot() -> Table:
     balls = LiftPot().ball_names
     surfaces = {"table, pot and balls": ("table", *POT, *balls)}
-    return Table(*bimanual_rows(("pot", *balls), surfaces))
+    return Table(*bimanual_rows(("pot", *balls), surfaces, condim=6))
 
 
 def _peg_insertion() -> Table:
     surfaces = {"table": ("table",), "peg and socket": ("peg", "pin", *WALLS)}
     # Sizes stay: the clearance between them is the task's difficulty.
-    return Table(*bimanual_rows(("peg", "socket"), surfaces, resized=()))
+    return Table(*bimanual_rows(("peg", "socket"), surfaces, condim=3, resized=()))
 
 
 def _press_dough() -> Table:
-    rows = bimanual_rows((), {"table and dough corners": ("table", *DOUGH_CORNERS)})
+    rows = bimanual_rows((), {"table and dough corners": ("table", *DOUGH_CORNERS)}, condim=3)
     return Table(
         *rows,
         Row(
@@ -215,8 +218,6 @@ def _press_dough() -> Table:
         Row(flex_stiffness(DOUGH), LogUniform(0.7, 1.4), "our choice: warm to cold dough"),
         Row(flex_yield(DOUGH), LogUniform(0.7, 1.4), "our choice: fresh to stiff dough"),
         Row(flex_damping(DOUGH), LogUniform(0.5, 2.0), "our choice: wet to dry dough"),
-        Row(flex_friction(DOUGH), Uniform(0.5, 1.5), "our choice: floured to sticky dough"),
-        Row(flex_softness(DOUGH), Uniform(1.0, 1.5), "our choice: a soft skin"),
     )
 
 
@@ -225,7 +226,10 @@ def _tidy() -> Table:
     geoms = tuple(geom for thing in things for geom in thing.geoms)
     surfaces = {"table and tray": ("table", *TRAY), "thing": geoms}
     # Sizes stay: some things touch at the start.
-    return Table(*bimanual_rows([t.name for t in things], surfaces, resized=()))
+    rows = bimanual_rows([t.name for t in things], surfaces, resized=())
+    # What they lie on has less of it: the larger one counts.
+    rolling = Row(roll_friction("thing", geoms), Uniform(0.5, 1.5), "our choice: a desk to a mat")
+    return Table(*rows, rolling)
 
 
 def _fold_towel() -> Table:
@@ -237,7 +241,7 @@ def _fold_towel() -> Table:
         Row(flex_damping(towel), LogUniform(0.5, 2.0), weave),
         Row(flex_thickness(towel), Uniform(0.9, 1.1), weave),
         Row(flex_friction(towel), Uniform(0.75, 1.25), "our choice: smooth to rough cotton"),
-        *_surface_rows("finger tip", TIPS, "our choice: worn to fresh rubber tape"),
+        *_surface_rows("finger tip", TIPS, 4, "our choice: worn to fresh rubber tape"),
         Row(
             slide_friction("table and rod", ("table_plane", "rod")),
             Uniform(0.5, 1.5),
@@ -258,7 +262,7 @@ def _route_cable() -> Table:
         Row(flex_bend(cable), LogUniform(0.5, 2.0), "our choice: a warm to a cold sheath"),
         Row(flex_damping(cable), LogUniform(0.5, 2.0), rubber),
         Row(flex_friction(cable), Uniform(0.75, 1.25), "our choice: smooth to rough rubber"),
-        *_surface_rows("finger tip", TIPS, "our choice: worn to fresh rubber tape"),
+        *_surface_rows("finger tip", TIPS, 4, "our choice: worn to fresh rubber tape"),
         Row(
             slide_friction("table", ("table_plane",)),
             Uniform(0.5, 1.5),
