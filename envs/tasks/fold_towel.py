@@ -44,7 +44,8 @@ class FoldTowel(Task):
 
     Success: for `rest_s`, every vertex of one edge lies within `edge_m` of its partner at the opposite edge;
     the smallest rectangle around the towel is at most `footprint` of what it was; nothing of it is higher
-    than `flat_m`; no vertex moves by more than `still_m`; and both grippers keep `clear_m` away.
+    than `flat_m`; no vertex moves by more than `still_m`; both grippers keep `clear_m` away, and no arm
+    touches anything.
     """
 
     horizon_s: float = 14.0

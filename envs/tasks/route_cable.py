@@ -48,8 +48,8 @@ class RouteCable(Task):
     """Press a cable into two clips, the first one first.
 
     Success: for `rest_s`, the cable is past the lips of both clips, no vertex moves by more than `still_m`,
-    and both grippers keep `clear_m` away. Failure: it is in the second clip without having been in the first
-    alone, or hangs over the table's edge.
+    both grippers keep `clear_m` away, and no arm touches anything. Failure: it is in the second clip without
+    having been in the first alone, or hangs over the table's edge.
     """
 
     horizon_s: float = 20.0

@@ -19,7 +19,7 @@ from tests.envs.conftest import make_env
 import regrasp
 from regrasp import BatchEnv
 from regrasp.assets import SIDES
-from regrasp.assets.cable import JAWS, Cable
+from regrasp.assets.cable import FOOT_M, JAWS, Cable
 from regrasp.envs import View, episode_keys
 from regrasp.envs.tasks.parts import TABLE_TOP_M
 from regrasp.envs.tasks.route_cable import CLIPS, RouteCable, RouteCableCarry
@@ -125,7 +125,7 @@ def test_a_jaw_gives_as_a_spring_does_and_comes_back(env: BatchEnv, jaw: str, fo
     env.reset(seed=0)
     model, data = env.model, env._world.row_data(0)
     hinge = model.joint(f"first_{jaw}")
-    moment_nm = force_n * CLIP.seat_m
+    moment_nm = force_n * (CLIP.lip_m - FOOT_M)
     for pushed_nm in (moment_nm, 0.0):
         for _ in range(125):
             data.qfrc_applied[hinge.dofadr] = pushed_nm
@@ -350,7 +350,8 @@ def test_as_much_is_seen_of_finer_cables(vertices: int):
         ("spring_nm", 0.0),
         ("spring_nm", 1e4),
         ("friction", 0.0),
-        ("snap_m", 0.0045),
+        ("snap_m", 0.0025),
+        ("friction", 0.5),
         ("wire_m", 0.02),
     ],
 )

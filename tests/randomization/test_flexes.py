@@ -16,6 +16,7 @@ from regrasp.randomization import (
     flex_damping,
     flex_friction,
     flex_mass,
+    flex_softness,
     flex_stiffness,
     flex_thickness,
 )
@@ -65,6 +66,7 @@ def sets(attribute: str, factor: float = FACTOR) -> Callable[[mujoco.MjsFlex], N
         (flex_damping, sets("damping"), {"flex_damping"}),
         (flex_thickness, sets("radius"), {"flex_radius"}),
         (flex_friction, sets("friction"), {"flex_friction"}),
+        (flex_softness, sets("solref"), {"flex_solref"}),
     ],
 )
 def test_a_number_of_a_flex(field: Callable[[str], Field], edit: Callable, fields: set[str]):
@@ -114,7 +116,16 @@ def test_a_flex_without_elasticity_has_none_to_scale():
 
 
 @pytest.mark.parametrize(
-    "field", [flex_bend, flex_damping, flex_friction, flex_mass, flex_stiffness, flex_thickness]
+    "field",
+    [
+        flex_bend,
+        flex_damping,
+        flex_friction,
+        flex_mass,
+        flex_softness,
+        flex_stiffness,
+        flex_thickness,
+    ],
 )
 def test_derived_fields_are_those_that_a_field_states(field: Callable[[str], Field]):
     model = scene()

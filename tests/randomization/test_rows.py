@@ -1,4 +1,4 @@
-"""No row of a task's table is idle: whatever it changes in a model changes what happens."""
+"""No row of a task's table is idle, of ALOHA and of the model; sizes and force limits are left out."""
 
 import numpy as np
 import pytest
