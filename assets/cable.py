@@ -11,10 +11,9 @@ from jaxtyping import Float
 from regrasp.assets.flexes import prepare, touch
 from regrasp.errors import InputError, check_within
 
-EDGE_IMPEDANCE = (0.999, 0.9999, 0.001, 0.5, 2.0)
-"""Of the equality that keeps the length of edges: softer, a finger squeezes one to nothing, and it bursts."""
-CLIP_IMPEDANCE = (0.999, 0.9999, 0.001, 0.5, 2.0)
-"""Of what a clip touches: softer, a cable of light vertices sinks into its wires instead of parting them."""
+HARDEST_IMPEDANCE = (0.999, 0.9999, 0.001, 0.5, 2.0)
+"""Of the equality that keeps the length of edges: softer, a finger squeezes one to nothing, and it bursts. Of
+what a clip touches: softer, a cable of light vertices sinks into its wires instead of parting them."""
 FOOT_M, SEAT_M = 0.006, 0.006
 """Height of a clip's foot, and of the round floor above it."""
 JAWS = {"near": -1, "far": 1}
@@ -115,7 +114,7 @@ class Cable:
         flex.selfcollide = mujoco.mjtFlexSelf.mjFLEXSELF_NONE
         flex.rgba = rgba
         edge = next(eq for eq in spec.equalities if eq.name1 == name)
-        edge.solref, edge.solimp = (contact_time_s, 1.0), EDGE_IMPEDANCE
+        edge.solref, edge.solimp = (contact_time_s, 1.0), HARDEST_IMPEDANCE
         # How far each edge is twisted: hinges that the engine finds by their names.
         spin = self.mass_kg / edges * self.radius_m**2 / 2
         for number in [*map(str, range(edges - 1)), ""]:
@@ -226,12 +225,11 @@ class Clip:
                 geom = jaw.add_geom(name=f"{name}_{side}_{part}", rgba=(0.75, 0.76, 0.78, 1))
                 _wire(geom, start, end, self.wire_m)
                 self._finish(geom, contact_time_s)
-
         spec.add_exclude(bodyname1=f"{name}_near", bodyname2=f"{name}_far")
 
     def _finish(self, geom: mujoco.MjsGeom, contact_time_s: float) -> None:
         touch(geom, self.friction, contact_time_s)
-        geom.priority, geom.solimp = 1, CLIP_IMPEDANCE
+        geom.priority, geom.solimp = 1, HARDEST_IMPEDANCE
 
 
 def _wire(
