@@ -22,10 +22,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 
+from benchmarks.browser import browser_tab
 from benchmarks.common import Result, guarded, note, report
 from regrasp.view import Show, ViewConfig
 from regrasp.view.config import free_port
@@ -35,7 +35,6 @@ ALONE_FPS, CROWD_FPS = 30.0, 10.0
 GROWTH_MB_MIN = 1.0
 ENOUGH = 0.99
 """A loop that sleeps until its next picture never has quite as many as it was asked for."""
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @dataclass(frozen=True)
@@ -136,17 +135,10 @@ def reading(page: Page) -> Iterator[None]:
 @contextlib.contextmanager
 def drawing(page: Page) -> Iterator[None]:
     """A headless Chromium that shows the page."""
-    from playwright.sync_api import sync_playwright
-
-    args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    args += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-    with sync_playwright() as playwright:
-        browser: Any = playwright.chromium.launch(executable_path=str(CHROMIUM), args=args)
-        tab = browser.new_page(viewport={"width": 960, "height": 600})
+    with browser_tab(960, 600) as tab:
         tab.goto(page.url)
-        tab.locator("canvas").first.wait_for(timeout=120_000)
+        tab.locator("canvas").first.wait_for()
         yield
-        browser.close()
 
 
 def run(config: View) -> list[Result]:

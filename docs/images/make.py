@@ -1,14 +1,19 @@
-"""Draws the README's pictures: each workcell in the middle of a hand-over, and tasks at work.
+"""Draws the pictures of scenes: each workcell in the middle of a hand-over, tasks at work, and the live view.
 
-    python docs/images/make.py
+    python -m docs.images.make
 
 The scripted experts play an episode each; those of the workcells are taken when both grippers have the cube.
+The view is a screenshot of a headless Chromium.
 """
 
+import threading
+import time
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from benchmarks.browser import browser_tab
 from gymnasium.vector import AutoresetMode
 from PIL import Image
 
@@ -17,6 +22,9 @@ from regrasp.envs import BatchEnv, View, episode_keys
 from regrasp.envs.render import Camera
 from regrasp.rl.demonstrate import seeds
 from regrasp.rl.experts import load_expert
+from regrasp.view import Show, ViewConfig
+from regrasp.view.config import free_port
+from regrasp.view.page import Page
 
 OUT = {
     "aloha": Path(__file__).with_name("handover.png"),
@@ -40,8 +48,13 @@ TOWEL_S = (2.9, 4.7, 5.7, 9.0)
 """Moments of two small arms folding a towel."""
 SMALL = (320, 240)
 """Width and height of each of those, in pixels."""
+VIEW_OUT = Path(__file__).with_name("view.png")
+BEFORE_S, AFTER_S = 1.6, 1.4
+"""Of the episode before its fork, and of its ghosts."""
 DRAWN, SHOWN = (1280, 720), (800, 450)
 """Width and height in pixels, before and after smoothing."""
+SETTLE_S = 15.0
+"""A browser that draws in software has everything on its page by then."""
 WAIT_STEPS = 12
 """Control steps from the left gripper's first touch to the picture."""
 
@@ -55,6 +68,7 @@ def main() -> None:
         save(picture.resize(SHOWN, Image.Resampling.LANCZOS), out)
     draw_tasks()
     draw_towel()
+    draw_view()
 
 
 def draw_tasks() -> None:
@@ -77,6 +91,35 @@ def draw_towel() -> None:
     for column, picture in enumerate(shots(env, "fold_towel", TOWEL_S)):
         sheet.paste(picture, (column * width, 0))
     save(sheet, TOWEL_OUT)
+
+
+def draw_view() -> None:
+    """The page of a policy that was forked while it reached, and its ghosts a little later."""
+    show = Show("transfer_cube", ViewConfig(policy="transfer_cube"))
+    page = Page(show, show.config.host, free_port(show.config.host, 0))
+    page.paused = True
+    while show.time_s < BEFORE_S:
+        show.advance()
+    show.fork(show.config.ghosts, own_physics=True)
+    while show.time_s < BEFORE_S + AFTER_S:
+        show.advance()
+    done = threading.Event()
+    served = threading.Thread(target=page.run, args=(done.is_set,))
+    served.start()
+    try:
+        with browser_tab(*DRAWN) as tab:
+            tab.goto(page.url)
+            tab.locator("canvas").first.wait_for()
+            tab.get_by_role("button", name="Play").wait_for()
+            # It tells that it draws in software.
+            tab.locator("[class*=Notification-closeButton]").click()
+            time.sleep(SETTLE_S)
+            shot = Image.open(BytesIO(tab.screenshot())).convert("RGB")
+    finally:
+        done.set()
+        served.join()
+        page.close()
+    save(shot, VIEW_OUT)
 
 
 def shots(env: BatchEnv, task: str, moments_s: Sequence[float]) -> list[Image.Image]:

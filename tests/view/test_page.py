@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.browser import CHROMIUM, PATIENCE_S, browser_tab
 from PIL import Image
 
 from regrasp.errors import InputError
@@ -19,16 +20,7 @@ from regrasp.view.config import free_port
 from regrasp.view.leader import gripper_pose
 from regrasp.view.page import Page
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-    *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-]
-"""WebGL without a GPU, and no calls home."""
-PATIENCE_S = 120.0
-"""A browser that draws in software is slow."""
-SIZE = {"width": 720, "height": 480}
+WIDTH, HEIGHT = 720, 480
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +44,11 @@ def still(page: Page, show: Show) -> Page:
 @pytest.fixture
 def browser() -> Iterator[Any]:
     """A tab of a browser."""
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="browsers are driven by playwright"
-    )
+    pytest.importorskip("playwright", reason="browsers are driven by playwright")
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
-        tab = chromium.new_page(viewport=SIZE)
-        tab.set_default_timeout(1000 * PATIENCE_S)
+    with browser_tab(WIDTH, HEIGHT) as tab:
         yield tab
-        chromium.close()
 
 
 class Running:
@@ -91,7 +77,7 @@ def soon(holds: Callable[[], bool]) -> bool:
 def picture(tab: Any, path: Path) -> np.ndarray:
     """The scene, without the panel at its right."""
     tab.screenshot(path=path)
-    return np.asarray(Image.open(path).convert("RGB"), float)[:, : SIZE["width"] // 2]
+    return np.asarray(Image.open(path).convert("RGB"), float)[:, : WIDTH // 2]
 
 
 def test_a_page_is_seen_stopped_and_forked_in_a_browser(still: Page, browser: Any, tmp_path: Path):
