@@ -1,6 +1,6 @@
 """An arm: one MJCF of bodies and shapes, one table of joints, servos, gripper and hand."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,11 @@ from regrasp.files import read_json
 FOLDER = Path(__file__).parent
 ARMS = ("so101", "viperx300s")
 """Arms that ship, by name; any other is a table in a file."""
+FIGURES = (
+    *("source", "units", "model", "joints", "gripper", "contact_exclusions", "backlash", "hand"),
+    "workcell",
+)
+"""What the table of an arm may say."""
 BACKLASH = (0.0044, "our choice: up to 0.25 deg")
 """Play of an arm's joints (rad) where its table tells none, and why."""
 
@@ -81,6 +86,13 @@ class Joint:
     no_load_speed: float | None = None
     """How fast its motor turns it without a load (rad/s); None where that is not known."""
 
+    def __post_init__(self) -> None:
+        low, high = self.range
+        if not low <= self.home <= high:
+            raise InputError(
+                f"home {self.home:g} of joint {self.name}: choose {low:g} to {high:g}, its range"
+            )
+
 
 @dataclass(frozen=True)
 class Link:
@@ -107,7 +119,7 @@ class Gripper:
     open: float
     """Servo target at opening 1 (m or rad)."""
     follower: str | None
-    """A joint that mirrors the commanded one, or none."""
+    """A joint that mirrors the commanded one, whichever way its axis points in the model, or none."""
 
 
 @dataclass(frozen=True)
@@ -212,12 +224,13 @@ class Arm:
             _add_servo(spec, joint, self._control_range(joint))
         self.hand.put(spec)
         if self.gripper.follower is not None:
-            _fit(spec, self.gripper.follower, self.joints[-1])
-            equality = spec.add_equality(name="fingers", type=mujoco.mjtEq.mjEQ_JOINT)
-            equality.name1, equality.name2 = self.gripper.follower, self.joints[-1].name
-            equality.data[:5] = [0, 1, 0, 0, 0]
-        for first, second in self.contact_exclusions:
-            spec.add_exclude(bodyname1=first, bodyname2=second)
+            _add_follower(spec, self.gripper.follower, self.joints[-1])
+        bodies = [body.name for body in spec.bodies if body.name]
+        for pair in self.contact_exclusions:
+            for name in pair:
+                if name not in bodies:
+                    raise unknown("body of the arm's model", name, bodies)
+            spec.add_exclude(bodyname1=pair[0], bodyname2=pair[1])
         for link in self.links:
             _correct(spec.body(link.body), link)
         return spec
@@ -265,12 +278,15 @@ def arm_of(table: Mapping[str, Any], name: str, folder: Path) -> Arm:
     Raises:
         InputError: the table lacks something, or has something that nobody knows.
     """
+    _check_keys("figure of an arm", table, FIGURES)
     model = table.get("model")
     if model is not None and ":" not in model:
         model = str(folder / model)
     try:
         play = table.get("backlash", {})
         backlash = (float(play["rad"]), str(play["source"])) if play else BACKLASH
+        for row in table["joints"]:
+            _check_keys(f"figure of joint {row['name']}", row, Joint.__dataclass_fields__)
         return Arm(
             name=name,
             source=table["source"],
@@ -285,7 +301,7 @@ def arm_of(table: Mapping[str, Any], name: str, folder: Path) -> Arm:
                 for row in table["joints"]
             ),
             gripper=Gripper(**{name: _number(value) for name, value in table["gripper"].items()}),
-            contact_exclusions=tuple((a, b) for a, b in table["contact_exclusions"]),
+            contact_exclusions=tuple((a, b) for a, b in table.get("contact_exclusions", ())),
             hand=Hand.of(table.get("hand", {})),
             model=model,
             backlash_rad=backlash,
@@ -294,6 +310,12 @@ def arm_of(table: Mapping[str, Any], name: str, folder: Path) -> Arm:
         if isinstance(error, InputError):
             raise
         raise InputError(f"arm table {name}.json lacks or misnames {error}") from None
+
+
+def _check_keys(what: str, table: Mapping[str, Any], known: Collection[str]) -> None:
+    for name in table:
+        if name not in known:
+            raise unknown(what, name, known)
 
 
 def _number(value: Any) -> Any:
@@ -313,6 +335,38 @@ def _fit(spec: mujoco.MjSpec, name: str, joint: Joint) -> None:
     spec_joint.frictionloss = joint.servo.frictionloss
     if joint.servo.creep is not None:
         spec_joint.solimp_friction[:2] = 1 - joint.servo.creep
+
+
+def _add_follower(spec: mujoco.MjSpec, name: str, joint: Joint) -> None:
+    """Let a joint of the model mirror the gripper's, in place of the model's own coupling of the two."""
+    turned = _is_opposite(spec, name, joint)
+    _fit(spec, name, joint)
+    if turned:
+        follower = spec.joint(name)
+        follower.axis = 0.0 - np.asarray(follower.axis)
+        follower.ref, follower.springref = -follower.ref, -follower.springref
+    equality = spec.add_equality(name="fingers", type=mujoco.mjtEq.mjEQ_JOINT)
+    equality.name1, equality.name2 = name, joint.name
+    equality.data[:5] = [0, 1, 0, 0, 0]
+
+
+def _is_opposite(spec: mujoco.MjSpec, name: str, joint: Joint) -> bool:
+    """Whether the model's follower goes down where the gripper's joint goes up.
+
+    Its own coupling of the two says so, which is taken out; else the follower's range does.
+    """
+    for own in list(spec.equalities):
+        if own.type == mujoco.mjtEq.mjEQ_JOINT and {own.name1, own.name2} == {name, joint.name}:
+            ratio = float(own.data[1])
+            if abs(ratio) != 1 or np.any(own.data[[0, 2, 3, 4]]):
+                raise InputError(
+                    f"joint {name} of the arm's model is coupled to {joint.name} by {own.data[:5]}, and a "
+                    "follower mirrors it: give null, and the model's own coupling stays"
+                )
+            spec.delete(own)
+            return ratio < 0
+    follower = spec.joint(name)
+    return follower is not None and bool(np.sum(follower.range) * np.sum(joint.range) < 0)
 
 
 def _correct(body: Any, link: Link) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import mujoco
 
-from regrasp.errors import unknown
+from regrasp.errors import InputError, unknown
 
 TIPS = ("left_tip", "right_tip")
 """Geoms that press on what is held, one on each side."""
@@ -39,7 +39,7 @@ class Hand:
     site: str | Spot = SITE
     """The grasp site: a site of the model, or one that is added to it."""
     fingers: tuple[str, ...] = TIPS
-    """Geoms that hold things, the tips included."""
+    """Geoms that hold things: the tips, and more if there are."""
     palm: tuple[str, ...] = ()
     """What else of a hand a thing may lie on."""
 
@@ -48,7 +48,7 @@ class Hand:
         """The hand that a table describes.
 
         Raises:
-            InputError: it names a figure that a hand has not.
+            InputError: it names a figure that a hand has not, or a box without a size.
         """
         for name in table:
             if name not in cls.__dataclass_fields__:
@@ -62,6 +62,9 @@ class Hand:
         for name in ("fingers", "palm"):
             if name in figures:
                 figures[name] = tuple(figures[name])
+        missing = [tip for tip in TIPS if tip not in figures.get("fingers", TIPS)]
+        if missing:
+            figures["fingers"] = (*missing, *figures["fingers"])
         return cls(**figures)
 
     def put(self, spec: mujoco.MjSpec) -> None:
@@ -84,9 +87,13 @@ class Hand:
             for i, geom in enumerate(body.geoms):
                 if not geom.name and (geom.contype or geom.conaffinity):
                     geom.name = f"{body.name}_{i}"
+        for name in (*self.fingers, *self.palm):
+            _find(spec.geoms, "geom", name)
 
 
 def _add_tip(spec: mujoco.MjSpec, tip: Spot, name: str) -> None:
+    if tip.size is None:
+        raise InputError(f"the tip on body {tip.body} is a box: give its size, half its edges in m")
     geom = _find(spec.bodies, "body", tip.body).add_geom(
         name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=tip.pos, quat=tip.quat, size=tip.size
     )

@@ -11,7 +11,9 @@ MENAGERIE = "menagerie:"
 
 
 def read_model(where: str) -> mujoco.MjSpec:
-    """A model without what a table of an arm says instead: actuators, keyframes and sensors.
+    """A model without what a table of an arm says instead, and what a scene has of its own.
+
+    Left out are actuators, keyframes, sensors and lights, and cameras that follow a body about.
 
     Args:
         where: a path, or `menagerie:ROBOT/ENTRY` for a file of the package `mujoco-menagerie`, which
@@ -27,7 +29,8 @@ def read_model(where: str) -> mujoco.MjSpec:
         spec = mujoco.MjSpec.from_file(str(path))
     except ValueError as error:
         raise InputError(f"model {path} is no MJCF: {str(error).splitlines()[0]}") from None
-    for element in (*spec.actuators, *spec.keys, *spec.sensors):
+    following = [camera for camera in spec.cameras if camera.targetbody]
+    for element in (*spec.actuators, *spec.keys, *spec.sensors, *spec.lights, *following):
         spec.delete(element)
     return spec
 

@@ -26,6 +26,9 @@ BATCH = 128
 PATIENCE = 10
 """Attempts per wanted episode before the expert is given up."""
 
+FAR_M = 0.005
+"""A pose that an arm misses by more is out of its reach."""
+
 
 @dataclass(frozen=True)
 class DemonstrateConfig:
@@ -178,9 +181,15 @@ def _collect(
     stored = 0
     while stored < config.episodes:
         if len(attempts) >= PATIENCE * config.episodes:
+            miss_m = getattr(expert, "miss_m", 0.0)
+            far = (
+                f" (it wanted poses up to {1000 * miss_m:.0f} mm out of reach)"
+                if miss_m > FAR_M
+                else ""
+            )
             raise InputError(
-                f"{stored} of {len(attempts)} attempts succeeded, too few to go on: narrow the table, or "
-                "show the task otherwise"
+                f"{stored} of {len(attempts)} attempts succeeded, too few to go on{far}: narrow the table, "
+                "or show the task otherwise"
             )
         # As many as are missing, and those that will fail: the last ones may be played in vain.
         rate = (stored + 1) / (len(attempts) + 1)

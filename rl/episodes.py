@@ -110,7 +110,8 @@ class Header:
             if found != want:
                 raise InputError(
                     f"these demonstrations have {what} {_brief(found, want)}, {name} has "
-                    f"{_brief(want, found)}: convert them first, or choose the task that they are of"
+                    f"{_brief(want, found)}: convert them first, or choose the task that they are of or "
+                    "another folder"
                 )
 
 

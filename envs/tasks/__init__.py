@@ -41,7 +41,11 @@ def load_task(name: str, workcell: str = ALOHA, figures: Mapping[str, float] | N
     """
     if name not in TASKS:
         raise unknown("task", name, TASKS)
-    own, known = load_workcell(workcell).figures(name), TASKS[name].__dataclass_fields__
+    cell = load_workcell(workcell)
+    for task in cell.tasks or ():
+        if task not in TASKS:
+            raise unknown(f"task of workcell {workcell}", task, TASKS)
+    own, known = cell.figures(name), TASKS[name].__dataclass_fields__
     for figure in own:
         if figure not in known:
             raise unknown(f"figure of {name} in workcell {workcell}", figure, known)

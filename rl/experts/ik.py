@@ -141,7 +141,8 @@ class Reach:
         data = self._configuration.data
         data.qpos[:], data.qvel[:] = q, 0
         mujoco.mj_forward(self._model, data)
-        return angles + data.qfrc_bias[self._dofs] / self._kp
+        # What the model's own compensation carries is not the servos' to hold.
+        return angles + (data.qfrc_bias - data.qfrc_gravcomp)[self._dofs] / self._kp
 
 
 def between(

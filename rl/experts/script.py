@@ -164,7 +164,8 @@ class Row:
                 f"{self._expert.task.cell} has {len(reach.home)}: give the figures of the expert that end in "
                 "_rad, such as over_rad, in its table"
             )
-        angles, _ = reach.solve(np.asarray(position, float), rotation, start)
+        angles, miss_m = reach.solve(np.asarray(position, float), rotation, start)
+        self._expert.miss_m = max(self._expert.miss_m, miss_m)
         return Pose(angles, reach.command(angles) - angles)
 
     def straight(
@@ -191,14 +192,18 @@ class ScriptedExpert(ABC):
 
     The command allows for the sag and the lag of the nominal arm. What is left is seen and corrected,
     slowly, while the arms are about to stand still, as a person would.
+
+    Attributes:
+        miss_m: how far off a pose was at most that no arm gets to.
     """
 
     def __init__(self, task: Task, manner: Manner = HUMAN):
         self.task, self.manner = task, manner
+        self.miss_m = 0.0
         cell = task.workcell()
-        # A damped servo trails a moving target by damping / kp seconds; the command runs ahead by as much.
+        # A servo trails a moving target by (damping + kv) / kp seconds; the command runs ahead by as much.
         servos = [joint.servo for joint in cell.arm.joints[:-1]]
-        self._lead = np.array([*(s.damping / s.kp for s in servos), 0.0] * 2)
+        self._lead = np.array([*((s.damping + s.kv) / s.kp for s in servos), 0.0] * 2)
         self._size = cell.action_size
         self._grips = dict(zip(SIDES, cell.gripper_columns, strict=True))
         self._arms = {side: slice(end - len(servos), end) for side, end in self._grips.items()}

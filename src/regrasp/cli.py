@@ -50,7 +50,8 @@ def demos(
     """
     with _road(task, config.seed, workcell, folder) as road:
         episodes = road.demos(config)
-    answer(json, episodes.meta["demonstrations"], str(episodes))
+    found = episodes.meta["demonstrations"]
+    answer(json, found, f"{episodes}; {_rate(found)}")
 
 
 def retime(
@@ -96,8 +97,7 @@ def generate(
     with _road(task, config.seed, workcell, folder) as road:
         before, episodes = road.shown(), road.generate(config)
     found = episodes.meta["demonstrations"]
-    rate = f"{found['rate']:.0%} of {found['attempts']} tries succeeded"
-    answer(json, {"of": len(before), **found}, f"{episodes}; from {len(before)}, {rate}")
+    answer(json, {"of": len(before), **found}, f"{episodes}; from {len(before)}, {_rate(found)}")
 
 
 def clone(
@@ -490,6 +490,13 @@ def _figures(said: tuple[str, ...]) -> dict[str, float]:
                 f"figures {text!r}: choose NAME=NUMBER, such as clearance_m=0.002"
             ) from None
     return found
+
+
+def _rate(found: dict[str, Any]) -> str:
+    """How many of the attempts at demonstrations succeeded."""
+    from regrasp.rl.stats import Rate
+
+    return f"attempts that succeed: {Rate(*(found[name] for name in Rate._fields))}"
 
 
 def _tell_path(json: bool, path: Path) -> None:

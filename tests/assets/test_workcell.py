@@ -182,6 +182,13 @@ def test_limits_reach_a_model_that_counts_in_degrees(tmp_path: Path):
         ({"hand": {"site": {"body": "palm", "pos": [0, 0, 0]}}}, "palm"),
         ({"joints": [{"name": "gripper"}]}, "range"),
         ({"gripper": {"closed": 0.0, "open": 1.0}}, "follower"),
+        ({"gripperr": {}}, "gripperr.*did you mean 'gripper'"),
+        ({"joints": [{**table()["joints"][0], "limits": [0, 1]}]}, "figure of joint.*limits"),
+        ({"joints": [{**table()["joints"][0], "home": 9.0}]}, "home 9 of joint .*: choose"),
+        ({"contact_exclusions": [["base", "elbow"]]}, "body of the arm's model.*elbow"),
+        ({"hand": {"fingers": ["nail"]}}, "nail"),
+        ({"hand": {"palm": ["nail"]}}, "nail"),
+        ({"hand": {"tips": ["left_tip", {"body": "gripper", "pos": [0, 0, 0]}]}}, "size"),
     ],
 )
 def test_a_table_that_fits_nothing_is_refused(tmp_path: Path, changes: dict, words: str):
@@ -193,6 +200,70 @@ def test_a_table_that_fits_nothing_is_refused(tmp_path: Path, changes: dict, wor
 def test_an_unknown_workcell_is_refused(name: str):
     with pytest.raises(InputError, match=name):
         load_workcell(name)
+
+
+@pytest.mark.parametrize(
+    ("sign", "coupling", "limits"),
+    [(1, 0, ""), (1, 1, ""), (-1, -1, ""), (-1, -1, 'range="-0.05 0"'), (-1, 0, 'range="-0.05 0"')],
+)
+@pytest.mark.parametrize(
+    "order", [("right_finger", "left_finger"), ("left_finger", "right_finger")]
+)
+def test_a_follower_mirrors_whichever_way_its_axis_points(
+    tmp_path: Path, sign: int, coupling: int, limits: str, order: tuple[str, str]
+):
+    """The model says so by its own coupling of the two, in either order, or by a range."""
+    text = (FOLDER / "viperx300s.xml").read_text()
+    axis = 'name="right_finger" type="slide" axis="0 0 -1"'
+    assert axis in text
+    text = text.replace(axis, f'name="right_finger" type="slide" axis="0 0 {-sign}" {limits}')
+    if coupling:
+        pair = f'joint1="{order[0]}" joint2="{order[1]}" polycoef="0 {coupling} 0 0 0"'
+        text = text.replace("</mujoco>", f"<equality><joint {pair}/></equality></mujoco>")
+    (tmp_path / "mine.xml").write_text(text)
+    shipped = json.loads((FOLDER / "viperx300s.json").read_text())
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({**shipped, "model": "mine.xml"}))
+    cells = [load_workcell(str(path)), load_workcell("aloha")]
+    mine, known = (at_home(cell, cell.spec().compile()) for cell in cells)
+    assert mine.model.neq == known.model.neq
+    for data in (mine, known):
+        data.ctrl[list(cells[0].gripper_columns)] = cells[0].arm.position(0.9)
+        mujoco.mj_step(data.model, data, 100)
+    np.testing.assert_array_equal(mine.qpos, known.qpos)
+    np.testing.assert_array_equal(mine.geom_xpos, known.geom_xpos)
+
+
+def test_a_follower_that_moves_another_distance_is_refused(tmp_path: Path):
+    text = (FOLDER / "viperx300s.xml").read_text()
+    pair = 'joint1="right_finger" joint2="left_finger" polycoef="0 0.5 0 0 0"'
+    (tmp_path / "mine.xml").write_text(
+        text.replace("</mujoco>", f"<equality><joint {pair}/></equality></mujoco>")
+    )
+    shipped = json.loads((FOLDER / "viperx300s.json").read_text())
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({**shipped, "model": "mine.xml"}))
+    with pytest.raises(InputError, match=r"right_finger .* is coupled to left_finger"):
+        load_workcell(str(path)).spec()
+
+
+def test_lights_and_cameras_that_follow_a_body_stay_behind(tmp_path: Path):
+    """A scene has its own lights, and a part of the arm may be left out of it."""
+    text = (FOLDER / "so101.xml").read_text()
+    extra = '<light mode="targetbody" target="wrist"/><camera mode="targetbody" target="wrist"/>'
+    text = text.replace("<worldbody>", f'<worldbody>{extra}<camera name="still"/>', 1)
+    (tmp_path / "mine.xml").write_text(text)
+    spec = load_workcell(written(tmp_path, model="mine.xml")).arm.spec()
+    assert not spec.lights
+    assert [camera.name for camera in spec.cameras if not camera.name.startswith("wrist")] == [
+        "still"
+    ]
+
+
+def test_more_geoms_of_the_hand_go_beside_the_tips(tmp_path: Path):
+    hand = {**table()["hand"], "fingers": ["fixed_finger"]}
+    found = load_workcell(written(tmp_path, hand=hand)).arm.hand.fingers
+    assert set(found) == {*TIPS, "fixed_finger"}
 
 
 # ---- MuJoCo Menagerie ----

@@ -4,12 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
 import regrasp
 from regrasp import assets as package
-from regrasp.assets import ALOHA, WORKCELLS
+from regrasp.assets import ALOHA, WORKCELLS, load_workcell
 from regrasp.envs import episode_keys, load_task
 from regrasp.envs.tasks import able
 from regrasp.errors import InputError
@@ -18,6 +19,7 @@ from regrasp.rl.demonstrate import DemonstrateConfig, demonstrate
 from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import play_episodes
 from regrasp.rl.experts import load_expert
+from regrasp.rl.experts.ik import Reach
 from regrasp.road import JudgeConfig, Road, judge_bundle
 
 OTHERS = [(task, cell) for cell in WORKCELLS if cell != ALOHA for task in able(cell)]
@@ -49,6 +51,57 @@ def test_a_teacher_asks_for_the_poses_of_another_arm(task: str, tmp_path: Path):
     path.write_text(json.dumps(table))
     with pytest.raises(InputError, match=f"figure over_rad of the expert of {task} is 'down'"):
         load_expert(task, "flawless", load_task(task, str(path)))
+
+
+def changed(folder: Path, **changes) -> str:
+    """The table of the SO-101 with some parts of it changed."""
+    assets = Path(package.__file__).parent
+    table = json.loads((assets / "so101.json").read_text())
+    path = folder / "mine.json"
+    path.write_text(json.dumps({**table, "model": str(assets / "so101.xml"), **changes}))
+    return str(path)
+
+
+def test_a_task_that_is_none_is_refused(tmp_path: Path):
+    cell = json.loads((Path(package.__file__).parent / "so101.json").read_text())["workcell"]
+    cell["tasks"]["transfer_cub"] = {}
+    with pytest.raises(InputError, match=r"transfer_cub.*transfer_cube"):
+        load_task("transfer_cube", changed(tmp_path, workcell=cell))
+
+
+def test_a_teacher_leads_a_servo_that_damps_as_one_whose_joint_does(tmp_path: Path):
+    joints = json.loads((Path(package.__file__).parent / "so101.json").read_text())["joints"]
+    for joint in joints:
+        servo = joint["servo"]
+        servo |= {"kv": servo["kv"] + servo["damping"], "damping": 0.0}
+    said = []
+    for cell in ("so101", changed(tmp_path, joints=joints)):
+        env = regrasp.make("transfer_cube", 1, workcell=cell, threads=1)
+        teacher = load_expert("transfer_cube", "flawless", env.task)
+        env.begin(np.asarray(episode_keys(0, "demonstrate", 0, 1)))
+        view = env.view()
+        teacher.start(view, np.zeros(1, int))
+        said.append(np.stack([teacher.act(step, view) for step in range(60)]))
+    assert np.abs(np.diff(said[0], axis=0)).max() > 0.01
+    np.testing.assert_allclose(said[0], said[1], atol=1e-6)
+
+
+def test_what_a_model_compensates_is_no_sag(tmp_path: Path):
+    assets = Path(package.__file__).parent
+    text = (assets / "so101.xml").read_text().replace("<body ", '<body gravcomp="1" ')
+    (tmp_path / "light.xml").write_text(text)
+    heavy = Reach(load_workcell("so101"), "right")
+    light = Reach(load_workcell(changed(tmp_path, model="light.xml")), "right")
+    assert np.abs(heavy.command(heavy.home) - heavy.home).max() > 0.01
+    np.testing.assert_allclose(light.command(light.home), light.home, atol=1e-9)
+
+
+def test_who_cannot_reach_is_told_by_how_much(tmp_path: Path):
+    cell = json.loads((Path(package.__file__).parent / "so101.json").read_text())["workcell"]
+    cell["tasks"]["transfer_cube"]["expert"]["meet_m"] = [0.0, 0.0, 0.9]
+    table = changed(tmp_path, workcell=cell)
+    with pytest.raises(InputError, match=r"0 of 10 attempts .* up to \d{3} mm out of reach"):
+        demonstrate("transfer_cube", tmp_path / "demos", DemonstrateConfig(1), workcell=table)
 
 
 def test_demonstrations_know_their_workcell(tmp_path: Path):
