@@ -20,6 +20,7 @@ from regrasp.rl.episodes import Episodes
 from regrasp.rl.evaluate import play_episodes
 from regrasp.rl.experts import load_expert
 from regrasp.rl.experts.ik import Reach
+from regrasp.rl.experts.script import FLAWLESS
 from regrasp.road import JudgeConfig, Road, judge_bundle
 
 OTHERS = [(task, cell) for cell in WORKCELLS if cell != ALOHA for task in able(cell)]
@@ -60,6 +61,14 @@ def changed(folder: Path, **changes) -> str:
     path = folder / "mine.json"
     path.write_text(json.dumps({**table, "model": str(assets / "so101.xml"), **changes}))
     return str(path)
+
+
+def test_the_table_of_the_example_fits_tasks_and_teachers():
+    """Its model is one of MuJoCo Menagerie, whose files are not here."""
+    path = str(Path(__file__).parents[2] / "examples" / "yam.json")
+    assert set(able(path)) == {"transfer_cube", "hand_over"}
+    for task in able(path):
+        assert load_expert(task, "flawless", load_task(task, path)).manner == FLAWLESS
 
 
 def test_a_task_that_is_none_is_refused(tmp_path: Path):
