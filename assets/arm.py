@@ -219,12 +219,12 @@ class Arm:
             InputError: there is no such MJCF here, or it lacks something that the table names.
         """
         spec = read_model(self.model or str(FOLDER / f"{self.name}.xml"))
+        if self.gripper.follower is not None:
+            _add_follower(spec, self.gripper.follower, self.joints[-1])
         for joint in self.joints:
             _fit(spec, joint.name, joint)
             _add_servo(spec, joint, self._control_range(joint))
         self.hand.put(spec)
-        if self.gripper.follower is not None:
-            _add_follower(spec, self.gripper.follower, self.joints[-1])
         bodies = [body.name for body in spec.bodies if body.name]
         for pair in self.contact_exclusions:
             for name in pair:
@@ -339,9 +339,22 @@ def _fit(spec: mujoco.MjSpec, name: str, joint: Joint) -> None:
 
 def _add_follower(spec: mujoco.MjSpec, name: str, joint: Joint) -> None:
     """Let a joint of the model mirror the gripper's, in place of the model's own coupling of the two."""
-    turned = _is_opposite(spec, name, joint)
+    pair = {name, joint.name}
+    couplings = [e for e in spec.equalities if e.type == mujoco.mjtEq.mjEQ_JOINT]
+    own = [e for e in couplings if {e.name1, e.name2} == pair]
+    for coupling in own:
+        if abs(coupling.data[1]) != 1 or np.any(coupling.data[[0, 2, 3, 4]]):
+            raise InputError(
+                f"joint {name} of the arm's model is coupled to {joint.name} by {coupling.data[:5]}, and a "
+                "follower mirrors it: give null, and a home at which that coupling holds"
+            )
+    turned = own[0].data[1] < 0 if own else _is_mirrored(spec, name, joint.name)
+    for coupling in own:
+        spec.delete(coupling)
     _fit(spec, name, joint)
     if turned:
+        if any(name in (e.name1, e.name2) for e in couplings if e not in own):
+            raise InputError(f"joint {name} of the arm's model is coupled to others too: give null")
         follower = spec.joint(name)
         follower.axis = 0.0 - np.asarray(follower.axis)
         follower.ref, follower.springref = -follower.ref, -follower.springref
@@ -350,23 +363,13 @@ def _add_follower(spec: mujoco.MjSpec, name: str, joint: Joint) -> None:
     equality.data[:5] = [0, 1, 0, 0, 0]
 
 
-def _is_opposite(spec: mujoco.MjSpec, name: str, joint: Joint) -> bool:
-    """Whether the model's follower goes down where the gripper's joint goes up.
-
-    Its own coupling of the two says so, which is taken out; else the follower's range does.
-    """
-    for own in list(spec.equalities):
-        if own.type == mujoco.mjtEq.mjEQ_JOINT and {own.name1, own.name2} == {name, joint.name}:
-            ratio = float(own.data[1])
-            if abs(ratio) != 1 or np.any(own.data[[0, 2, 3, 4]]):
-                raise InputError(
-                    f"joint {name} of the arm's model is coupled to {joint.name} by {own.data[:5]}, and a "
-                    "follower mirrors it: give null, and the model's own coupling stays"
-                )
-            spec.delete(own)
-            return ratio < 0
-    follower = spec.joint(name)
-    return follower is not None and bool(np.sum(follower.range) * np.sum(joint.range) < 0)
+def _is_mirrored(spec: mujoco.MjSpec, first: str, second: str) -> bool:
+    """Whether the range of one joint of the model is that of the other with the signs turned."""
+    joints = spec.joint(first), spec.joint(second)
+    if None in joints:
+        return False
+    one, other = (np.asarray(joint.range) for joint in joints)
+    return not np.allclose(one, other) and np.allclose(one, -other[::-1])
 
 
 def _correct(body: Any, link: Link) -> None:

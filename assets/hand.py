@@ -62,9 +62,10 @@ class Hand:
         for name in ("fingers", "palm"):
             if name in figures:
                 figures[name] = tuple(figures[name])
-        missing = [tip for tip in TIPS if tip not in figures.get("fingers", TIPS)]
-        if missing:
-            figures["fingers"] = (*missing, *figures["fingers"])
+        # The tips are known by their standard names from here on, and hold things in any case.
+        anew = dict(zip(figures.get("tips", TIPS), TIPS, strict=True))
+        named = tuple(anew.get(name, name) for name in figures.get("fingers", TIPS))
+        figures["fingers"] = (*(tip for tip in TIPS if tip not in named), *named)
         return cls(**figures)
 
     def put(self, spec: mujoco.MjSpec) -> None:
@@ -88,7 +89,8 @@ class Hand:
                 if not geom.name and (geom.contype or geom.conaffinity):
                     geom.name = f"{body.name}_{i}"
         for name in (*self.fingers, *self.palm):
-            _find(spec.geoms, "geom", name)
+            if name not in TIPS:
+                _find(spec.geoms, "geom", name)
 
 
 def _add_tip(spec: mujoco.MjSpec, tip: Spot, name: str) -> None:

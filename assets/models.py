@@ -13,7 +13,7 @@ MENAGERIE = "menagerie:"
 def read_model(where: str) -> mujoco.MjSpec:
     """A model without what a table of an arm says instead, and what a scene has of its own.
 
-    Left out are actuators, keyframes, sensors and lights, and cameras that follow a body about.
+    Left out are actuators, keyframes, sensors and lights, and cameras that aim at a body.
 
     Args:
         where: a path, or `menagerie:ROBOT/ENTRY` for a file of the package `mujoco-menagerie`, which
@@ -29,8 +29,8 @@ def read_model(where: str) -> mujoco.MjSpec:
         spec = mujoco.MjSpec.from_file(str(path))
     except ValueError as error:
         raise InputError(f"model {path} is no MJCF: {str(error).splitlines()[0]}") from None
-    following = [camera for camera in spec.cameras if camera.targetbody]
-    for element in (*spec.actuators, *spec.keys, *spec.sensors, *spec.lights, *following):
+    aiming = [camera for camera in spec.cameras if camera.targetbody]
+    for element in (*spec.actuators, *spec.keys, *spec.sensors, *spec.lights, *aiming):
         spec.delete(element)
     return spec
 

@@ -51,7 +51,9 @@ def demos(
     with _road(task, config.seed, workcell, folder) as road:
         episodes = road.demos(config)
     found = episodes.meta["demonstrations"]
-    answer(json, found, f"{episodes}; {_rate(found)}")
+    # Those that a person recorded have no attempts.
+    rate = f"; {_rate(found)}" if "attempts" in found else ""
+    answer(json, found, f"{episodes}{rate}")
 
 
 def retime(

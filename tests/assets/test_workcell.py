@@ -204,7 +204,10 @@ def test_an_unknown_workcell_is_refused(name: str):
 
 @pytest.mark.parametrize(
     ("sign", "coupling", "limits"),
-    [(1, 0, ""), (1, 1, ""), (-1, -1, ""), (-1, -1, 'range="-0.05 0"'), (-1, 0, 'range="-0.05 0"')],
+    [
+        *((1, 0, ""), (1, 1, ""), (1, 0, 'range="-0.02 0.01"')),
+        *((-1, -1, ""), (-1, -1, 'range="-0.05 0"'), (-1, 0, 'range="-0.05 0"')),
+    ],
 )
 @pytest.mark.parametrize(
     "order", [("right_finger", "left_finger"), ("left_finger", "right_finger")]
@@ -217,6 +220,8 @@ def test_a_follower_mirrors_whichever_way_its_axis_points(
     axis = 'name="right_finger" type="slide" axis="0 0 -1"'
     assert axis in text
     text = text.replace(axis, f'name="right_finger" type="slide" axis="0 0 {-sign}" {limits}')
+    ours = 'name="left_finger" type="slide"'
+    text = text.replace(ours, f'{ours} range="0 0.05"')
     if coupling:
         pair = f'joint1="{order[0]}" joint2="{order[1]}" polycoef="0 {coupling} 0 0 0"'
         text = text.replace("</mujoco>", f"<equality><joint {pair}/></equality></mujoco>")
@@ -261,9 +266,20 @@ def test_lights_and_cameras_that_follow_a_body_stay_behind(tmp_path: Path):
 
 
 def test_more_geoms_of_the_hand_go_beside_the_tips(tmp_path: Path):
-    hand = {**table()["hand"], "fingers": ["fixed_finger"]}
-    found = load_workcell(written(tmp_path, hand=hand)).arm.hand.fingers
-    assert set(found) == {*TIPS, "fixed_finger"}
+    for tips, fingers in (
+        (TIPS, ["fixed_finger"]),
+        (("fixed_finger", "right_tip"), ["moving_finger", "fixed_finger"]),
+    ):
+        arm = load_workcell(written(tmp_path, hand={"tips": tips, "fingers": fingers})).arm
+        assert set(TIPS) < set(arm.hand.fingers)
+        assert len(arm.hand.fingers) == 3
+
+
+def test_an_arm_alone_needs_no_hand(tmp_path: Path):
+    text = (FOLDER / "so101.xml").read_text().replace('name="left_tip"', 'name="pad"')
+    (tmp_path / "mine.xml").write_text(text)
+    arm = load_arm(written(tmp_path, model="mine.xml", hand={}))
+    assert arm.spec().compile().nu == 6
 
 
 # ---- MuJoCo Menagerie ----
